@@ -1,0 +1,37 @@
+"""The clock that every part is handed instead of reading the machine's.
+
+Durations and sleeping belong to the event loop (`asyncio.sleep`, `loop.time()`), which tests replace with a loop whose
+time jumps; what is left for this contract is the date on the wall, which objects carry (`creationTimestamp`, leases,
+token expiry).
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch, as `time.time`."""
+        ...
+
+
+class SystemClock:
+    def now(self) -> float:
+        return time.time()
+
+
+def rfc3339(seconds: float) -> str:
+    """`metav1.Time` on the wire: UTC, whole seconds, e.g. `2026-11-23T13:22:58Z`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def rfc3339_micro(seconds: float) -> str:
+    """`metav1.MicroTime` on the wire, e.g. `2026-11-23T13:22:58.000000Z` (leases, events)."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_rfc3339(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

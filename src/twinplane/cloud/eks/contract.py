@@ -1,0 +1,44 @@
+"""What the EKS service asks of the machine it runs on: make a control plane, take it away.
+
+The region's supervisor implements it with child processes; tests with a dictionary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlaneSpec:
+    name: str
+    arn: str
+    version: str
+    """Minor version, e.g. `1.36`."""
+    region: str
+    account_id: str
+    vpc_id: str
+    service_ipv4_cidr: str
+    oidc_id: str
+    """The 32 hexadecimal digits of `oidc.eks.REGION.amazonaws.com/id/...`: issuer of service-account tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlaneEndpoint:
+    url: str
+    certificate_authority: str
+    """PEM, base64-encoded once more, as `certificateAuthority.data`."""
+
+
+class ControlPlanes(Protocol):
+    async def provision(self, spec: ControlPlaneSpec) -> ControlPlaneEndpoint:
+        """Idempotent; returns when the API server's /readyz answers ok. Raises `ControlPlaneFailed`."""
+        ...
+
+    async def deprovision(self, name: str) -> None:
+        """Stop it and forget its data. Idempotent."""
+        ...
+
+
+class ControlPlaneFailed(Exception):
+    """It did not become ready; the message says why and where its log is."""
