@@ -1,0 +1,1 @@
+"""The `twinplane` command: one file per noun, eksctl's verbs and words."""
