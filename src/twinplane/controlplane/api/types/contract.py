@@ -44,6 +44,7 @@ class ResourceType:
     persisted: bool = True
     """False for reviews (TokenReview, SubjectAccessReview, ...) and ComponentStatus, which nothing stores."""
     extra: dict[str, Any] = field(default_factory=dict)
+    """For custom types: `printer_columns` (additionalPrinterColumns) and `scale` (the paths of that subresource)."""
 
     @property
     def stored_as(self) -> Resource:
@@ -95,11 +96,17 @@ class TypeRules(Protocol):
         ...
 
     def prepare_create(self, type: ResourceType, body: Object) -> None:
-        """Drop status where there is a status subresource, set generation 1, and the like."""
+        """Drop status where there is a status subresource, set generation 1, and the like.
+
+        `metadata.uid` and `metadata.name` are set already: a Job's generated selector is made of them.
+        """
         ...
 
     def prepare_update(self, type: ResourceType, body: Object, old: Object, subresource: str) -> None:
-        """Keep what this (sub)resource may not touch from `old`; bump generation when the spec changed."""
+        """Keep what this (sub)resource may not touch from `old`; bump generation when the spec changed.
+
+        Defaults `body` first, since a change is one only against what the defaults make of it.
+        """
         ...
 
     def default(self, type: ResourceType, body: Object) -> None: ...

@@ -1,0 +1,112 @@
+"""`TypeRules` for every type: the front of decoding, conversion, strategy, defaulting and validation.
+
+The API server calls it on every write. Everything is compiled on first use and kept for the life of the registry's
+definitions; custom types go through the generic parts only (their own schema is validated by custom resource handling).
+"""
+
+from __future__ import annotations
+
+from twinplane.controlplane.api.types import conversion, field_labels, strategy
+from twinplane.controlplane.api.types.contract import ResourceType
+from twinplane.controlplane.api.types.decoding import (
+    Decoder,
+    Finder,
+    Mismatch,
+    compile_decoder,
+    compile_unknown,
+    prune,
+)
+from twinplane.controlplane.api.types.defaulting import defaulter
+from twinplane.controlplane.api.types.registry import Registry
+from twinplane.controlplane.api.types.schema import Schema
+from twinplane.controlplane.api.types.validation import Validator
+from twinplane.kubeclient.contract import Object, Resource
+from twinplane.kubeclient.errors import ApiError, FieldError, bad_request
+
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+
+class UpstreamRules:
+    """Pure apart from its compiled plans; one per registry, shared by all requests."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._decoders: dict[str, Decoder] = {}
+        self._finders: dict[str, Finder | None] = {}
+        self._defaults = defaulter()
+        self._validator = Validator(registry)
+
+    def unknown_fields(self, type: ResourceType, body: Object) -> list[str]:
+        return self.unknown_fields_of(type.schema, body)
+
+    def unknown_fields_of(self, schema: Schema, body: Object) -> list[str]:
+        """As `unknown_fields`, for bodies that are not resources (Scale, Eviction, DeleteOptions, ...)."""
+        finder = compile_unknown(schema, self._finders)
+        found: list[str] = []
+        if finder is not None and not schema.preserves_unknown_fields:
+            finder(body, "", found)
+        if not schema.reference:
+            found = [path for path in found if path not in ("apiVersion", "kind", "metadata")]
+        return [f'unknown field "{path}"' for path in found]
+
+    def decode(self, type: ResourceType, body: Object) -> None:
+        if not strategy.is_custom(type):
+            self.decode_as(type.schema, body, type.resource.kind, type.resource.version)
+            return
+        metadata = body.get("metadata")
+        if metadata is not None:
+            self._decode_metadata(type, metadata)
+        envelope = {key: body.pop(key) for key in ("apiVersion", "kind", "metadata") if key in body}
+        prune(type.schema, body)
+        rest = dict(body)
+        body.clear()
+        body.update(envelope | rest)
+
+    def decode_as(self, schema: Schema, body: Object, kind: str, version: str) -> None:
+        """Decode a body of any published kind in place. Raises BadRequest in Go's words."""
+        try:
+            compile_decoder(schema, self._decoders)(body)
+        except (Mismatch, ValueError) as error:
+            raise _undecodable(kind, version, error) from error
+
+    def _decode_metadata(self, type: ResourceType, metadata: Object) -> None:
+        decoder = compile_decoder(self._registry.definition(OBJECT_META), self._decoders)
+        try:
+            decoder(metadata)
+        except Mismatch as mismatch:
+            mismatch.at("", "metadata")
+            raise _undecodable(type.resource.kind, type.resource.version, mismatch) from mismatch
+        except ValueError as error:
+            raise _undecodable(type.resource.kind, type.resource.version, error) from error
+
+    def convert(self, body: Object, source: Resource, target: Resource) -> Object:
+        return conversion.convert(body, source, target)
+
+    def prepare_create(self, type: ResourceType, body: Object) -> None:
+        """`metadata.uid` and `name` must be set already: a Job's selector is made of them."""
+        strategy.prepare_create(type, body)
+
+    def prepare_update(self, type: ResourceType, body: Object, old: Object, subresource: str) -> None:
+        """Defaults `body` first: a change is one only against what the defaults make of it."""
+        self.default(type, body)
+        strategy.prepare_update(type, body, old, subresource)
+
+    def default(self, type: ResourceType, body: Object) -> None:
+        self.default_as(type.schema, body)
+
+    def default_as(self, schema: Schema, body: Object) -> None:
+        """Default a body of any published kind in place (Scale, TokenRequest, ...)."""
+        if schema.reference:
+            visit = self._defaults.walk(schema)
+            if visit is not None:
+                visit(body, "", None)
+
+    def validate(self, type: ResourceType, body: Object, old: Object | None, subresource: str = "") -> list[FieldError]:
+        return self._validator.validate(type, body, old, subresource)
+
+    def field_labels(self, type: ResourceType, body: Object) -> dict[str, str]:
+        return field_labels.reader(type)(body)
+
+
+def _undecodable(kind: str, version: str, error: Exception) -> ApiError:
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}')

@@ -1,0 +1,101 @@
+"""Pods: the status a new one has, and what updates of the pod and its subresources may touch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twinplane.controlplane.api.types.defaulting.pods import containers_of
+from twinplane.kubeclient import quantity
+from twinplane.kubeclient.contract import Object
+
+_COMPUTE = ("cpu", "memory")
+
+
+def create_pod(pod: Object) -> None:
+    pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod.get("spec") or {})}
+
+
+def update_pod(pod: Object, old: Object) -> None:
+    """Ephemeral containers have their own subresource."""
+    before = old.get("spec") or {}
+    spec = pod.setdefault("spec", {})
+    if "ephemeralContainers" in before:
+        spec.setdefault("ephemeralContainers", before["ephemeralContainers"])
+
+
+def update_status(pod: Object, old: Object) -> None:
+    status, before = pod.setdefault("status", {}), old.get("status") or {}
+    if "qosClass" in before:
+        status["qosClass"] = before["qosClass"]
+
+
+def update_ephemeral_containers(pod: Object, old: Object) -> None:
+    added = (pod.get("spec") or {}).get("ephemeralContainers")
+    pod["spec"] = {key: value for key, value in (old.get("spec") or {}).items() if key != "ephemeralContainers"}
+    if added:
+        pod["spec"]["ephemeralContainers"] = added
+    pod["status"] = old.get("status", {})
+    _keep_metadata(pod, old)
+
+
+def resize(pod: Object, old: Object) -> None:
+    """Only resources of containers that exist; their names say which."""
+    spec = pod.get("spec") or {}
+    wanted = {container.get("name"): container for container in containers_of(spec)}
+    result = dict(old.get("spec") or {})
+    for field in ("containers", "initContainers"):
+        if result.get(field):
+            result[field] = [_resized(container, wanted.get(container.get("name"))) for container in result[field]]
+    if "resources" in spec:
+        result["resources"] = spec["resources"]
+    pod["spec"] = result
+    pod["status"] = old.get("status", {})
+    _keep_metadata(pod, old)
+
+
+def _resized(container: dict[str, Any], wanted: dict[str, Any] | None) -> dict[str, Any]:
+    if wanted is None:
+        return container
+    changed = {field: wanted[field] for field in ("resources", "resizePolicy") if field in wanted}
+    return container | changed
+
+
+def _keep_metadata(pod: Object, old: Object) -> None:
+    managed = pod["metadata"].get("managedFields")
+    pod["metadata"] = dict(old["metadata"])
+    if managed:
+        pod["metadata"]["managedFields"] = managed
+
+
+def qos_class(spec: dict[str, Any]) -> str:
+    """Guaranteed, Burstable or BestEffort, from cpu and memory of all containers (and of the pod, where given)."""
+    if spec.get("resources"):
+        return _qos([spec["resources"]])
+    return _qos([container.get("resources") or {} for container in containers_of(spec)])
+
+
+def _qos(resources: list[dict[str, Any]]) -> str:
+    requested = any(_positive(entry, field) for entry in resources for field in ("requests", "limits"))
+    if not requested:
+        return "BestEffort"
+    return "Guaranteed" if all(_is_guaranteed(entry) for entry in resources) else "Burstable"
+
+
+def _positive(entry: dict[str, Any], field: str) -> bool:
+    values = entry.get(field) or {}
+    return any(name in values and _value(values[name]) > 0 for name in _COMPUTE)
+
+
+def _is_guaranteed(entry: dict[str, Any]) -> bool:
+    limits = entry.get("limits") or {}
+    requests = entry.get("requests") or limits
+    if not all(name in limits and _value(limits[name]) > 0 for name in _COMPUTE):
+        return False
+    return all(_value(requests.get(name, limits[name])) == _value(limits[name]) for name in _COMPUTE)
+
+
+def _value(text: str) -> quantity.Value:
+    try:
+        return quantity.parse(text)
+    except ValueError:
+        return 0
