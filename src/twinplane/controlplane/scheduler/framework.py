@@ -1,0 +1,90 @@
+"""The shape of every scheduling plugin, and what its verdicts are made of.
+
+A `Plugin` is asked once for each pod shape to make a `Check`; None means it has nothing to say about such pods. A check
+answers for single nodes: `refuse` (why not), `score` (0..100 as it is), or `rank` (scores that only mean something
+among the candidates of the moment, as upstream's NormalizeScore).
+
+What makes the core fast is what a check says about its own inputs:
+- `Scope.FACTS`: only the node object. Asked once a node.
+- `Scope.PODS`: also the pods on that node. Asked again for the one node that changed.
+- `Scope.CLUSTER`: also pods elsewhere. Such checks, and all that rank, name a `group` for a node: nodes of the same
+  group get the same answer, so the core asks one node of each group (a zone, say) instead of all nodes. What moves a
+  node between groups may only be that node's own pods; changes elsewhere come through `account`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from twinplane.controlplane.scheduler.node import NodeState
+from twinplane.controlplane.scheduler.shape import PodShape
+from twinplane.controlplane.scheduler.snapshot import Snapshot
+
+SCORE_MAX = 100
+
+
+class Scope(Enum):
+    FACTS = "facts"
+    PODS = "pods"
+    CLUSTER = "cluster"
+
+
+class Refusal(NamedTuple):
+    """Why a node will not do; reasons are worded as in events."""
+
+    plugin: str
+    reasons: tuple[str, ...]
+    resolvable: bool = True
+    """Removing pods may help (upstream's Unschedulable, not UnschedulableAndUnresolvable)."""
+
+
+class Candidate(NamedTuple):
+    """A group of nodes that have passed so far: one of them, and how many they are."""
+
+    node: NodeState
+    size: int
+
+
+class Check:
+    """One plugin's view of one pod shape. Subclasses answer what they declare."""
+
+    filters: bool = False
+    scores: bool = False
+    ranks: bool = False
+    stale: bool = False
+    """Something came up that the check cannot account for; it must be made anew."""
+
+    def refuse(self, node: NodeState) -> Refusal | None:
+        return None
+
+    def score(self, node: NodeState) -> int:
+        return 0
+
+    def rank(self, candidates: Sequence[Candidate]) -> list[int]:
+        return [0] * len(candidates)
+
+    def group(self, node: NodeState) -> Hashable:
+        return None
+
+    def account(self, node: NodeState, shape: PodShape, delta: int) -> None:
+        """A pod of `shape` came to or left `node`; called after the node's own sums have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    name: str
+    scope: Scope
+    check: Callable[[PodShape, Snapshot], Check | None]
+    weight: int = 1
+
+
+def share_of_max(raw: Sequence[int], *, reverse: bool = False) -> list[int]:
+    """Upstream's DefaultNormalizeScore: the best is 100, the rest in proportion; `reverse` for penalties."""
+    top = max(raw, default=0)
+    if top == 0:
+        return [SCORE_MAX if reverse else 0] * len(raw)
+    shares = [SCORE_MAX * value // top for value in raw]
+    return [SCORE_MAX - share for share in shares] if reverse else shares

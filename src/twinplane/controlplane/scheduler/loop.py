@@ -1,0 +1,134 @@
+"""The scheduler's loop: take ready pods, ask the core, write the decisions, many at once.
+
+Deciding is synchronous and fast; writing waits for the API server. So decisions are counted in the snapshot at once
+(assumed) and handed to a fixed number of workers over a bounded queue; a binding that is refused takes the assumption
+back and the pod tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from random import Random
+
+from twinplane.clock import Clock
+from twinplane.controlplane.controllers.contract import EventRecorder
+from twinplane.controlplane.scheduler.cluster_view import ClusterView
+from twinplane.controlplane.scheduler.explain import Verdict, explain
+from twinplane.controlplane.scheduler.planner import Decision, Planner
+from twinplane.controlplane.scheduler.queue import Happening
+from twinplane.controlplane.scheduler.shape import Pod, Shapes
+from twinplane.controlplane.scheduler.writing import DecisionWriter
+from twinplane.kubeclient.contract import KubeClient, Object
+from twinplane.kubeclient.errors import ApiError
+from twinplane.kubeclient.informer_contract import Informers
+from twinplane.kubeclient.resources import PODS
+
+log = logging.getLogger(__name__)
+
+BATCH_MAX = 100
+"""Pods decided before the event loop gets a turn."""
+WRITERS = 32
+UNWRITTEN_MAX = 1000
+SYNC_POLL_SECONDS = 0.02
+
+
+class Scheduler:
+    """Schedules pods whose schedulerName is `name`. Make it before the informers start; then `run`."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        informers: Informers,
+        clock: Clock,
+        random: Random,
+        events: EventRecorder,
+        *,
+        name: str = "default-scheduler",
+    ) -> None:
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._view = ClusterView(name, clock, random, self._woken.set)
+        self._planner = Planner(self._view.snapshot)
+        self._followed = self._view.follow(informers)
+        self._writer = DecisionWriter(client, clock, events, informers.of(PODS).get)
+        self._unwritten: asyncio.Queue[Decision] = asyncio.Queue(UNWRITTEN_MAX)
+
+    async def run(self) -> None:
+        """Until cancelled. Waits for the informers first: half a view would over-commit nodes."""
+        while not all(informer.synced for informer in self._followed):  # noqa: ASYNC110 - all an informer tells
+            await asyncio.sleep(SYNC_POLL_SECONDS)
+        async with asyncio.TaskGroup() as group:
+            for number in range(WRITERS):
+                group.create_task(self._write_decisions(), name=f"scheduler writer {number}")
+            group.create_task(self._decide(), name="scheduler")
+
+    def explain(self, body: Object) -> list[Verdict]:
+        """Every node's verdict on a pod (as JSON), the best first."""
+        return explain(self._view.snapshot, Shapes().pod(body))
+
+    # -- deciding ------------------------------------------------------------------------------------------------
+
+    async def _decide(self) -> None:
+        while True:
+            self._woken.clear()
+            batch = self._view.queue.pop(self._clock.now(), BATCH_MAX)
+            if not batch:
+                await self._wait()
+                continue
+            for pod in batch:
+                await self._unwritten.put(self._place(pod))
+            await asyncio.sleep(0)
+
+    def _place(self, pod: Pod) -> Decision:
+        decision = self._planner.place(pod)
+        if decision.node is not None:
+            self._view.assumed.add(pod.uid)
+            # Back into the queue only if the binding fails.
+            self._view.queue.remove(pod.uid)
+        else:
+            self._view.queue.failed(pod, decision.plugins, self._clock.now())
+        return decision
+
+    async def _wait(self) -> None:
+        due = self._view.queue.next_due()
+        if due is None:
+            await self._woken.wait()
+            return
+        try:
+            async with asyncio.timeout(max(due - self._clock.now(), 0.0)):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    async def _write_decisions(self) -> None:
+        while True:
+            decision = await self._unwritten.get()
+            try:
+                if decision.node is not None:
+                    await self._bind(decision.pod, decision.node)
+                else:
+                    await self._writer.report(decision)
+            except Exception:
+                # The boundary of one decision: a report that failed is made again with the next attempt.
+                log.exception("writing the decision on pod %s", decision.pod.key)
+
+    async def _bind(self, pod: Pod, node: str) -> None:
+        try:
+            await self._writer.bind(pod, node)
+        except (ApiError, ConnectionError, TimeoutError) as error:
+            log.warning("binding pod %s to %s: %s", pod.key, node, error)
+            self._take_back(pod, gone=isinstance(error, ApiError) and error.code == 404)
+
+    def _take_back(self, pod: Pod, *, gone: bool) -> None:
+        view = self._view
+        if pod.uid not in view.assumed:
+            # The informer knows better already: bound after all, or deleted.
+            return
+        view.assumed.discard(pod.uid)
+        view.snapshot.remove_pod(pod.uid)
+        if not gone:
+            view.queue.retry(pod, self._clock.now())
+        view.happened(Happening.POD_GONE)

@@ -1,0 +1,30 @@
+"""The default scheduling plugins, one module each, in upstream's filter order and with its default weights."""
+
+from __future__ import annotations
+
+from twinplane.controlplane.scheduler.framework import Plugin
+from twinplane.controlplane.scheduler.plugins import (
+    balanced_allocation,
+    image_locality,
+    inter_pod_affinity,
+    node_affinity,
+    node_name,
+    node_ports,
+    node_resources_fit,
+    node_unschedulable,
+    pod_topology_spread,
+    taint_toleration,
+)
+
+DEFAULT_PLUGINS: tuple[Plugin, ...] = (
+    node_unschedulable.PLUGIN,
+    node_name.PLUGIN,
+    taint_toleration.PLUGIN,
+    node_affinity.PLUGIN,
+    node_ports.PLUGIN,
+    node_resources_fit.PLUGIN,
+    pod_topology_spread.PLUGIN,
+    inter_pod_affinity.PLUGIN,
+    balanced_allocation.PLUGIN,
+    image_locality.PLUGIN,
+)

@@ -1,0 +1,199 @@
+"""PodTopologySpread: `topologySpreadConstraints`, and the system's default spreading for pods with siblings.
+
+Hard constraints (DoNotSchedule) refuse a node whose domain would exceed the skew; soft ones rank nodes by how many
+matching pods their domains have. Pods without constraints of their own get upstream's system defaults (hostname with
+skew 3, zone with skew 5, both soft) when a Service or a controller selects them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+
+from twinplane.controlplane.scheduler.framework import SCORE_MAX, Candidate, Check, Plugin, Refusal, Scope
+from twinplane.controlplane.scheduler.node import NodeState
+from twinplane.controlplane.scheduler.plugins.taint_toleration import HARD_EFFECTS
+from twinplane.controlplane.scheduler.requirements import Selector, matches
+from twinplane.controlplane.scheduler.shape import PodShape, SpreadConstraint
+from twinplane.controlplane.scheduler.snapshot import Snapshot
+
+NAME = "PodTopologySpread"
+HOSTNAME = "kubernetes.io/hostname"
+ZONE = "topology.kubernetes.io/zone"
+DEFAULT_SKEW = ((HOSTNAME, 3), (ZONE, 5))
+SKEWED = Refusal(NAME, ("node(s) didn't match pod topology spread constraints",))
+LABEL_MISSING = Refusal(
+    NAME, ("node(s) didn't match pod topology spread constraints (missing required label)",), resolvable=False
+)
+
+
+class Domains:
+    """Matching pods in each domain of one constraint; the smallest count is kept at hand."""
+
+    def __init__(self, constraint: SpreadConstraint, shape: PodShape, keys: Sequence[str]) -> None:
+        self.constraint = constraint
+        self.key = constraint.topology_key
+        self.counts: dict[str, int] = {}
+        self.own = int(matches(constraint.selector, shape.labels))
+        self.fine = False
+        """One node a domain: its count stands for it, so that thousands of nodes make a few groups."""
+        self._shape = shape
+        self._keys = keys
+        self._levels: Counter[int] = Counter()
+        self._least = 0
+
+    def open(self, nodes: Iterable[NodeState]) -> None:
+        """Every counted node's domain exists, even with no pods."""
+        names: Counter[str] = Counter()
+        for node in nodes:
+            value = node.facts.labels.get(self.key)
+            if value is not None:
+                names[value] += 1
+                if self.counts_node(node):
+                    self.counts.setdefault(value, 0)
+        self.fine = all(count == 1 for count in names.values())
+        self._levels[0] = len(self.counts)
+
+    def counts_node(self, node: NodeState) -> bool:
+        facts, constraint = node.facts, self.constraint
+        if any(key not in facts.labels for key in self._keys):
+            return False
+        if constraint.honor_affinity and not self._shape.selects_node(facts.labels, facts.name):
+            return False
+        return not constraint.honor_taints or all(
+            taint.effect not in HARD_EFFECTS or self._shape.tolerates(taint) for taint in facts.taints
+        )
+
+    def add(self, node: NodeState, delta: int) -> None:
+        value = node.facts.labels.get(self.key)
+        if value is None or not self.counts_node(node):
+            return
+        before = self.counts.get(value, 0)
+        self.counts[value] = after = before + delta
+        self._levels[before] -= 1
+        self._levels[after] += 1
+        self._least = min(self._least, after)
+
+    @property
+    def least(self) -> int:
+        if len(self.counts) < self.constraint.min_domains or not self.counts:
+            return 0
+        while not self._levels[self._least]:
+            self._least += 1
+        return self._least
+
+    def group(self, node: NodeState) -> Hashable:
+        value = node.facts.labels.get(self.key)
+        if value is None:
+            return None
+        return self.counts.get(value, -1) if self.fine else value
+
+
+class PodTopologySpread(Check):
+    def __init__(self, shape: PodShape, constraints: Sequence[SpreadConstraint], *, explicit: bool) -> None:
+        hard = [constraint for constraint in constraints if constraint.hard]
+        soft = [constraint for constraint in constraints if not constraint.hard]
+        self._shape = shape
+        self.hard = [Domains(item, shape, [other.topology_key for other in hard]) for item in hard]
+        self._required = [item.topology_key for item in soft] if explicit else []
+        """Explicit soft constraints leave out nodes that lack any of their labels; the defaults do not."""
+        self.soft = [Domains(item, shape, self._required) for item in soft]
+        self._selected: dict[PodShape, tuple[int, ...]] = {}
+        self.filters = bool(hard)
+        self.ranks = bool(soft)
+
+    @property
+    def _domains(self) -> list[Domains]:
+        return [*self.hard, *self.soft]
+
+    def open(self, snapshot: Snapshot) -> None:
+        for domains in self._domains:
+            domains.open(snapshot.nodes.values())
+        for shape, places in snapshot.placed.items():
+            if self._positions(shape):
+                for name, count in places.items():
+                    self.account(snapshot.nodes[name], shape, count)
+
+    def _positions(self, shape: PodShape) -> tuple[int, ...]:
+        """Which constraints count pods of a shape."""
+        found = self._selected.get(shape)
+        if found is None:
+            found = ()
+            if shape.namespace == self._shape.namespace and not shape.terminating:
+                found = tuple(
+                    position
+                    for position, domains in enumerate(self._domains)
+                    if matches(domains.constraint.selector, shape.labels)
+                )
+            self._selected[shape] = found
+        return found
+
+    def account(self, node: NodeState, shape: PodShape, delta: int) -> None:
+        positions = self._positions(shape)
+        if positions:
+            domains = self._domains
+            for position in positions:
+                domains[position].add(node, delta)
+
+    def group(self, node: NodeState) -> Hashable:
+        return tuple([domains.group(node) for domains in self._domains])
+
+    def refuse(self, node: NodeState) -> Refusal | None:
+        labels = node.facts.labels
+        for domains in self.hard:
+            value = labels.get(domains.key)
+            if value is None:
+                return LABEL_MISSING
+            if domains.counts.get(value, 0) + domains.own - domains.least > domains.constraint.max_skew:
+                return SKEWED
+        return None
+
+    def rank(self, candidates: Sequence[Candidate]) -> list[int]:
+        kept = [
+            None if any(key not in candidate.node.facts.labels for key in self._required) else candidate
+            for candidate in candidates
+        ]
+        weights = [self._weight(domains, [item for item in kept if item is not None]) for domains in self.soft]
+        raw = [None if item is None else self._raw(item.node, weights) for item in kept]
+        known = [value for value in raw if value is not None]
+        low, high = min(known, default=0), max(known, default=0)
+        if high == 0:
+            return [0 if value is None else SCORE_MAX for value in raw]
+        return [0 if value is None else SCORE_MAX * (high + low - value) // high for value in raw]
+
+    @staticmethod
+    def _weight(domains: Domains, candidates: Sequence[Candidate]) -> float:
+        """A key with many domains weighs more, or hostnames would drown in zones: log(domains + 2)."""
+        if domains.fine:
+            size = sum(item.size for item in candidates if domains.key in item.node.facts.labels)
+        else:
+            size = len({item.node.facts.labels.get(domains.key) for item in candidates} - {None})
+        return math.log(size + 2)
+
+    def _raw(self, node: NodeState, weights: Sequence[float]) -> int:
+        total = 0.0
+        for domains, weight in zip(self.soft, weights, strict=True):
+            value = node.facts.labels.get(domains.key)
+            if value is not None:
+                total += domains.counts.get(value, 0) * weight + (domains.constraint.max_skew - 1)
+        return math.floor(total + 0.5)
+
+
+def _default_constraints(selector: Selector) -> list[SpreadConstraint]:
+    return [SpreadConstraint(skew, key, selector, hard=False) for key, skew in DEFAULT_SKEW]
+
+
+def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
+    constraints: Sequence[SpreadConstraint] = shape.spread
+    if not constraints:
+        selector = snapshot.surroundings.default_selector(shape)
+        if not selector:
+            return None
+        constraints = _default_constraints(selector)
+    made = PodTopologySpread(shape, constraints, explicit=bool(shape.spread))
+    made.open(snapshot)
+    return made
+
+
+PLUGIN = Plugin(NAME, Scope.CLUSTER, check, weight=2)

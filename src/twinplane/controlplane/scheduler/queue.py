@@ -1,0 +1,162 @@
+"""Pods that wait for a node: ready, backing off, or set aside until something that concerns them changes.
+
+Pure: times are passed in. As upstream's scheduling queue: ready pods leave by priority and then by time; a pod that
+failed waits for an event that could help it (`Happening`), and at least its back-off of 1 s doubling to 10 s; whatever
+is still set aside after five minutes is tried again anyway. Gated pods wait for nothing but their gates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from heapq import heappop, heappush
+
+from twinplane.controlplane.scheduler.shape import Pod
+
+BACKOFF_FIRST_SECONDS = 1.0
+BACKOFF_MAX_SECONDS = 10.0
+SET_ASIDE_MAX_SECONDS = 300.0
+
+
+class Happening(Enum):
+    NODE_CHANGED = "node changed"
+    POD_PLACED = "pod placed"
+    POD_GONE = "pod gone"
+
+
+HELPED_BY = {
+    Happening.NODE_CHANGED: None,
+    Happening.POD_PLACED: frozenset({"InterPodAffinity", "PodTopologySpread"}),
+    Happening.POD_GONE: frozenset({"NodePorts", "NodeResourcesFit", "PodTopologySpread", "InterPodAffinity"}),
+}
+"""Refusing plugins whose verdict may change; None means any."""
+
+
+class Place(Enum):
+    READY = "ready"
+    BACKING_OFF = "backing off"
+    SET_ASIDE = "set aside"
+    GATED = "gated"
+
+
+@dataclass(slots=True)
+class Waiting:
+    pod: Pod
+    since: float
+    place: Place = Place.READY
+    attempts: int = 0
+    plugins: frozenset[str] = frozenset()
+    ticket: int = 0
+    """Grows with every move; a heap entry with an older one is outdated."""
+
+
+@dataclass
+class SchedulingQueue:
+    _waiting: dict[str, Waiting] = field(default_factory=dict)
+    _ready: list[tuple[int, float, int, str]] = field(default_factory=list)
+    _backing_off: list[tuple[float, int, str]] = field(default_factory=list)
+    _set_aside: dict[str, None] = field(default_factory=dict)
+    """uids in the order in which they were set aside."""
+    _tickets: int = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def place_of(self, uid: str) -> Place | None:
+        waiting = self._waiting.get(uid)
+        return waiting.place if waiting else None
+
+    def set(self, pod: Pod, now: float, *, changed: bool = True) -> None:
+        """A pod that is new, or that was updated; `changed` says that the update may make it fit."""
+        waiting = self._waiting.get(pod.uid)
+        if waiting is None:
+            waiting = self._waiting[pod.uid] = Waiting(pod, now)
+            self._move(waiting, Place.GATED if pod.gates else Place.READY, now)
+            return
+        waiting.pod = pod
+        if waiting.place is Place.GATED and not pod.gates:
+            self._move(waiting, Place.READY, now)
+        elif changed and waiting.place is Place.SET_ASIDE:
+            self._revive(waiting, now)
+
+    def remove(self, uid: str) -> None:
+        self._waiting.pop(uid, None)
+        self._set_aside.pop(uid, None)
+
+    def pop(self, now: float, limit: int) -> list[Pod]:
+        """The next pods to try, at most `limit`. They leave the queue; report back those that fail."""
+        self._flush(now)
+        found: list[Pod] = []
+        while self._ready and len(found) < limit:
+            *_, ticket, uid = heappop(self._ready)
+            waiting = self._waiting.get(uid)
+            if waiting is not None and waiting.ticket == ticket:
+                found.append(waiting.pod)
+                waiting.attempts += 1
+                waiting.ticket = -1
+        return found
+
+    def failed(self, pod: Pod, plugins: frozenset[str], now: float) -> None:
+        """No node would have it. Put it aside until something happens."""
+        waiting = self._waiting.get(pod.uid)
+        if waiting is not None:
+            waiting.plugins = plugins
+            waiting.since = now
+            self._move(waiting, Place.SET_ASIDE, now)
+
+    def retry(self, pod: Pod, now: float) -> None:
+        """The attempt broke for no fault of the pod (its binding was refused, say): back off and try again."""
+        waiting = self._waiting.setdefault(pod.uid, Waiting(pod, now, attempts=1))
+        waiting.since = now
+        self._move(waiting, Place.BACKING_OFF, now)
+
+    def happened(self, happening: Happening, now: float) -> None:
+        if not self._set_aside:
+            return
+        helped = HELPED_BY[happening]
+        for uid in list(self._set_aside):
+            waiting = self._waiting[uid]
+            if helped is None or helped & waiting.plugins:
+                self._revive(waiting, now)
+
+    def next_due(self) -> float | None:
+        """When to look again without any event; None when there is nothing to wait for."""
+        due = [self._backing_off[0][0]] if self._backing_off else []
+        for uid in self._set_aside:
+            due.append(self._waiting[uid].since + SET_ASIDE_MAX_SECONDS)
+            break
+        return min(due, default=None)
+
+    # -- the inside ----------------------------------------------------------------------------------------------
+
+    def _flush(self, now: float) -> None:
+        while self._backing_off and self._backing_off[0][0] <= now:
+            _, ticket, uid = heappop(self._backing_off)
+            waiting = self._waiting.get(uid)
+            if waiting is not None and waiting.ticket == ticket:
+                self._move(waiting, Place.READY, now)
+        for uid in list(self._set_aside):
+            waiting = self._waiting[uid]
+            if waiting.since + SET_ASIDE_MAX_SECONDS > now:
+                break
+            self._move(waiting, Place.READY, now)
+
+    def _revive(self, waiting: Waiting, now: float) -> None:
+        ended = self._backoff_end(waiting) <= now
+        self._move(waiting, Place.READY if ended else Place.BACKING_OFF, now)
+
+    def _backoff_end(self, waiting: Waiting) -> float:
+        doublings = min(max(waiting.attempts - 1, 0), 10)
+        return waiting.since + min(BACKOFF_FIRST_SECONDS * (1 << doublings), BACKOFF_MAX_SECONDS)
+
+    def _move(self, waiting: Waiting, place: Place, now: float) -> None:
+        uid = waiting.pod.uid
+        self._tickets += 1
+        waiting.place, waiting.ticket = place, self._tickets
+        self._set_aside.pop(uid, None)
+        if place is Place.READY:
+            heappush(self._ready, (-waiting.pod.priority, waiting.since, waiting.ticket, uid))
+        elif place is Place.BACKING_OFF:
+            heappush(self._backing_off, (self._backoff_end(waiting), waiting.ticket, uid))
+        elif place is Place.SET_ASIDE:
+            self._set_aside[uid] = None

@@ -1,0 +1,231 @@
+"""The standing order of nodes for one pod shape.
+
+Identical pods see identical nodes, so a class ranks all nodes once; after that a placement touches one node. Nodes that
+pass the checks on the node itself are kept in heaps by their own score, one heap a group (see `framework`): whatever
+depends on the rest of the cluster is then asked once a group, on the best node of each. Heap entries are replaced, not
+removed: an entry counts only while it is the node's latest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+from twinplane.controlplane.scheduler.framework import Candidate, Check, Plugin, Refusal, Scope
+from twinplane.controlplane.scheduler.node import NodeState
+from twinplane.controlplane.scheduler.plugins.node_affinity import PINNED_ELSEWHERE, pinned_names
+from twinplane.controlplane.scheduler.shape import PodShape
+from twinplane.controlplane.scheduler.snapshot import Change, Snapshot
+
+
+class Entry(NamedTuple):
+    """Sorts by score, best first, then by the nodes' tie-breaker."""
+
+    penalty: int
+    order: float
+    sequence: int
+    node: NodeState
+
+
+class Group:
+    __slots__ = ("heap", "members")
+
+    def __init__(self) -> None:
+        self.heap: list[Entry] = []
+        self.members = 0
+
+
+class Checks:
+    """The checks of one shape, sorted by when they must be asked."""
+
+    def __init__(self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
+        made = [(plugin, check) for plugin in plugins if (check := plugin.check(shape, snapshot)) is not None]
+        self.all: list[tuple[Plugin, Check]] = made
+        self.filters = [check for _, check in made if check.filters]
+        self.facts = [check for plugin, check in made if check.filters and plugin.scope is Scope.FACTS]
+        self.pods = [check for plugin, check in made if check.filters and plugin.scope is Scope.PODS]
+        self.cluster = [check for plugin, check in made if check.filters and plugin.scope is Scope.CLUSTER]
+        self.scores = [(plugin.weight, check) for plugin, check in made if check.scores]
+        self.ranks = [(plugin.weight, check) for plugin, check in made if check.ranks]
+        self.grouping = [check for plugin, check in made if check.ranks or check in self.cluster]
+        self.accounting = [check for plugin, check in made if plugin.scope is Scope.CLUSTER]
+
+    def refuse(self, node: NodeState) -> Refusal | None:
+        """The first refusal in plugin order, as upstream reports it."""
+        return next((refusal for check in self.filters if (refusal := check.refuse(node)) is not None), None)
+
+    def own_score(self, node: NodeState) -> int:
+        return sum(weight * check.score(node) for weight, check in self.scores)
+
+
+class Ranking:
+    def __init__(self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
+        self.shape = shape
+        self._snapshot = snapshot
+        self._plugins = plugins
+        self._rebuild()
+
+    def pick(self) -> NodeState | None:
+        """The best node for one more pod of the shape, None when all refuse."""
+        self._catch_up()
+        if not self.checks.grouping:
+            group = self._groups.get(())
+            entry = self._top(group) if group else None
+            return entry.node if entry else None
+        return self._best_of_groups()
+
+    def refusals(self) -> dict[str, Refusal]:
+        """Node name -> why not, for every node that refuses now."""
+        self._catch_up()
+        found = dict(self._refused)
+        for name in self._places:
+            refusal = _first_refusal(self.checks.cluster, self._snapshot.nodes[name])
+            if refusal is not None:
+                found[name] = refusal
+        if self._pinned is not None:
+            for name in self._snapshot.nodes.keys() - self._pinned:
+                found[name] = PINNED_ELSEWHERE
+        return found
+
+    # Keeping up -------------------------------------------------------------------------------------------------
+
+    def _rebuild(self) -> None:
+        snapshot = self._snapshot
+        self._cursor = snapshot.journal_end
+        self._versions = self._current_versions()
+        self.checks = Checks(self.shape, snapshot, self._plugins)
+        self._pinned = pinned_names(self.shape)
+        self._groups: dict[Hashable, Group] = {}
+        self._places: dict[str, tuple[Entry, Group]] = {}
+        self._refused: dict[str, Refusal] = {}
+        self._excluded: set[str] = set()
+        self._sequence = 0
+        for node in self._eligible():
+            refusal = _first_refusal(self.checks.facts, node)
+            if refusal is not None:
+                self._refused[node.name] = refusal
+                self._excluded.add(node.name)
+            else:
+                self._place(node)
+        for group in self._groups.values():
+            heapify(group.heap)
+
+    def _eligible(self) -> Iterable[NodeState]:
+        nodes = self._snapshot.nodes
+        if self._pinned is None:
+            return nodes.values()
+        return [nodes[name] for name in sorted(self._pinned) if name in nodes]
+
+    def _current_versions(self) -> tuple[int, int, bool]:
+        snapshot = self._snapshot
+        return snapshot.nodes_version, snapshot.surroundings.version, bool(snapshot.term_shapes)
+
+    def _catch_up(self) -> None:
+        snapshot = self._snapshot
+        if self._versions != self._current_versions():
+            self._rebuild()
+            return
+        if self._cursor == snapshot.journal_end:
+            return
+        changes = snapshot.changes_since(self._cursor)
+        if changes is None or not self._apply(changes):
+            self._rebuild()
+        self._cursor = snapshot.journal_end
+
+    def _apply(self, changes: list[Change]) -> bool:
+        """False when a check cannot follow."""
+        for check in self.checks.accounting:
+            for node, shape, delta in changes:
+                check.account(node, shape, delta)
+            if check.stale:
+                return False
+        changed = (
+            {node.name: node for node, _, _ in changes} if len(changes) > 1 else {changes[0][0].name: changes[0][0]}
+        )
+        for name, node in changed.items():
+            if name not in self._excluded and (self._pinned is None or name in self._pinned):
+                self._replace(node)
+        return True
+
+    def _replace(self, node: NodeState) -> None:
+        old = self._places.pop(node.name, None)
+        if old is not None:
+            old[1].members -= 1
+        else:
+            self._refused.pop(node.name, None)
+        group = self._place(node)
+        if group is not None:
+            # `_place` appended; restore the heap by pushing what it appended.
+            heappush(group.heap, group.heap.pop())
+            self._trim(group)
+
+    def _place(self, node: NodeState) -> Group | None:
+        """Put the node where it belongs now; its entry is appended, the caller restores the heap."""
+        checks = self.checks
+        refusal = _first_refusal(checks.pods, node)
+        if refusal is not None:
+            self._refused[node.name] = refusal
+            return None
+        key: Hashable = tuple([check.group(node) for check in checks.grouping])
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group()
+        self._sequence += 1
+        entry = Entry(-checks.own_score(node), node.order, self._sequence, node)
+        group.heap.append(entry)
+        group.members += 1
+        self._places[node.name] = (entry, group)
+        return group
+
+    def _trim(self, group: Group) -> None:
+        """Outdated entries may not outgrow the live ones."""
+        if len(group.heap) > 2 * group.members + 64:
+            group.heap = [entry for entry in group.heap if self._is_live(entry)]
+            heapify(group.heap)
+
+    def _is_live(self, entry: Entry) -> bool:
+        place = self._places.get(entry.node.name)
+        return place is not None and place[0] is entry
+
+    # Choosing ---------------------------------------------------------------------------------------------------
+
+    def _top(self, group: Group) -> Entry | None:
+        heap = group.heap
+        while heap:
+            if self._is_live(heap[0]):
+                return heap[0]
+            heappop(heap)
+        return None
+
+    def _best_of_groups(self) -> NodeState | None:
+        tops: list[Entry] = []
+        candidates: list[Candidate] = []
+        for key, group in list(self._groups.items()):
+            entry = self._top(group)
+            if entry is None:
+                del self._groups[key]
+            elif _first_refusal(self.checks.cluster, entry.node) is None:
+                tops.append(entry)
+                candidates.append(Candidate(entry.node, group.members))
+        if not tops:
+            return None
+        totals = [-entry.penalty for entry in tops]
+        for weight, check in self.checks.ranks:
+            totals = [total + weight * share for total, share in zip(totals, check.rank(candidates), strict=True)]
+        best = max(range(len(tops)), key=lambda position: (totals[position], -tops[position].order))
+        return tops[best].node
+
+
+def _first_refusal(checks: Iterable[Check], node: NodeState) -> Refusal | None:
+    for check in checks:
+        refusal = check.refuse(node)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def tally(refusals: Iterable[Refusal]) -> Counter[str]:
+    """How many nodes gave each reason."""
+    return Counter(reason for refusal in refusals for reason in refusal.reasons)

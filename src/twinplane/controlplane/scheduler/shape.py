@@ -1,0 +1,311 @@
+"""What the scheduler reads from a pod, parsed once for all pods of the same shape.
+
+Pods made from one template differ in name and identity only. A `PodShape` holds everything that plugins look at; equal
+pods share one shape object, which is the equivalence class by which the core keeps its rankings and by which nodes
+count their pods. Shapes are compared by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import orjson
+
+from twinplane.clock import from_rfc3339
+from twinplane.controlplane.scheduler.requirements import (
+    NodeTerm,
+    Requirement,
+    Selector,
+    equalities,
+    label_selector,
+    node_term,
+)
+from twinplane.controlplane.scheduler.resources import Requests, pod_requests
+from twinplane.kubeclient.contract import Object
+
+
+class Toleration(NamedTuple):
+    key: str
+    operator: str
+    value: str
+    effect: str
+
+    def tolerates(self, taint: Taint) -> bool:
+        if self.effect and self.effect != taint.effect:
+            return False
+        if self.key and self.key != taint.key:
+            return False
+        return self.operator == "Exists" or (bool(self.key) and self.value == taint.value)
+
+
+class Taint(NamedTuple):
+    key: str
+    value: str
+    effect: str
+
+
+class HostPort(NamedTuple):
+    address: str
+    protocol: str
+    port: int
+
+    def conflicts(self, other: HostPort) -> bool:
+        if (self.port, self.protocol) != (other.port, other.protocol):
+            return False
+        return self.address == other.address or "0.0.0.0" in (self.address, other.address)
+
+
+class SpreadConstraint(NamedTuple):
+    max_skew: int
+    topology_key: str
+    selector: Selector | None
+    hard: bool
+    min_domains: int = 1
+    honor_affinity: bool = True
+    honor_taints: bool = False
+
+
+class PodTerm(NamedTuple):
+    """A pod affinity term: which pods (labels and namespaces) and in which domain of the topology."""
+
+    topology_key: str
+    selector: Selector | None
+    namespaces: frozenset[str]
+    namespace_selector: Selector | None
+    weight: int = 0
+    """Negative for preferred anti-affinity; 0 for required terms."""
+
+
+class Preferred(NamedTuple):
+    weight: int
+    term: NodeTerm
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class PodShape:
+    namespace: str
+    labels: Mapping[str, str]
+    owner: str
+    """uid of the controller, empty without one."""
+    terminating: bool
+    requests: Requests
+    node_selector: Selector
+    node_terms: tuple[NodeTerm, ...] | None
+    """Required node affinity; None when there is none."""
+    preferred_nodes: tuple[Preferred, ...]
+    tolerations: tuple[Toleration, ...]
+    host_ports: tuple[HostPort, ...]
+    images: tuple[str, ...]
+    container_count: int
+    spread: tuple[SpreadConstraint, ...]
+    affinity: tuple[PodTerm, ...]
+    anti_affinity: tuple[PodTerm, ...]
+    preferred_pods: tuple[PodTerm, ...]
+    node_name: str = ""
+    """The one node a pod names itself. Not part of the class: such pods are bound and never queue."""
+
+    @property
+    def has_pod_terms(self) -> bool:
+        return bool(self.affinity or self.anti_affinity or self.preferred_pods)
+
+    def tolerates(self, taint: Taint) -> bool:
+        return any(toleration.tolerates(taint) for toleration in self.tolerations)
+
+    def selects_node(self, labels: Mapping[str, str], name: str) -> bool:
+        """`nodeSelector` and required node affinity together."""
+        if not all(requirement.holds(labels) for requirement in self.node_selector):
+            return False
+        return self.node_terms is None or any(term.holds(labels, name) for term in self.node_terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod: its identity, and the shape it shares."""
+
+    uid: str
+    namespace: str
+    name: str
+    shape: PodShape
+    priority: int = 0
+    node: str = ""
+    """The node it is bound to, empty while it waits."""
+    nominated: str = ""
+    preempts: bool = True
+    """`preemptionPolicy` is not Never."""
+    gates: tuple[str, ...] = ()
+    started: float = 0.0
+    scheduler: str = "default-scheduler"
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+_SPEC_FIELDS = ("nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "overhead", "resources")
+_CONTAINER_FIELDS = ("resources", "ports", "image", "restartPolicy")
+
+
+class Shapes:
+    """Interns shapes. They live as long as a pod or a ranking refers to them."""
+
+    def __init__(self) -> None:
+        self._shapes: WeakValueDictionary[bytes, PodShape] = WeakValueDictionary()
+
+    def pod(self, body: Object) -> Pod:
+        metadata, spec = body["metadata"], body["spec"]
+        status = body.get("status") or {}
+        return Pod(
+            uid=metadata.get("uid", ""),
+            namespace=metadata.get("namespace", ""),
+            name=metadata["name"],
+            shape=self.shape(body),
+            priority=spec.get("priority") or 0,
+            node=spec.get("nodeName") or "",
+            nominated=status.get("nominatedNodeName") or "",
+            preempts=spec.get("preemptionPolicy") != "Never",
+            gates=tuple(gate["name"] for gate in spec.get("schedulingGates") or ()),
+            started=_seconds(status.get("startTime") or metadata.get("creationTimestamp")),
+            scheduler=spec.get("schedulerName") or "default-scheduler",
+        )
+
+    def shape(self, body: Object) -> PodShape:
+        key = orjson.dumps(_shape_key(body), option=orjson.OPT_SORT_KEYS)
+        shape = self._shapes.get(key)
+        if shape is None:
+            shape = self._shapes[key] = _parse(body)
+        return shape
+
+
+def _seconds(text: str | None) -> float:
+    return from_rfc3339(text) if text else 0.0
+
+
+def _owner(metadata: dict[str, Any]) -> str:
+    for reference in metadata.get("ownerReferences") or ():
+        if reference.get("controller"):
+            return str(reference["uid"])
+    return ""
+
+
+def _shape_key(body: Object) -> list[Any]:
+    metadata, spec = body["metadata"], body["spec"]
+    containers = [
+        [[container.get(field) for field in _CONTAINER_FIELDS] for container in spec.get(group) or ()]
+        for group in ("containers", "initContainers")
+    ]
+    return [
+        metadata.get("namespace"),
+        metadata.get("labels"),
+        _owner(metadata),
+        "deletionTimestamp" in metadata,
+        bool(spec.get("hostNetwork")),
+        [spec.get(field) for field in _SPEC_FIELDS],
+        containers,
+    ]
+
+
+def _parse(body: Object) -> PodShape:
+    metadata, spec = body["metadata"], body["spec"]
+    namespace = metadata.get("namespace", "")
+    labels = metadata.get("labels") or {}
+    affinity = spec.get("affinity") or {}
+    nodes = affinity.get("nodeAffinity") or {}
+    required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution")
+    containers = spec.get("containers") or []
+    return PodShape(
+        namespace=namespace,
+        labels=labels,
+        owner=_owner(metadata),
+        terminating="deletionTimestamp" in metadata,
+        requests=pod_requests(spec),
+        node_selector=equalities(spec.get("nodeSelector")),
+        node_terms=None
+        if required is None
+        else tuple(node_term(term) for term in required.get("nodeSelectorTerms") or ()),
+        preferred_nodes=tuple(
+            Preferred(item.get("weight") or 0, node_term(item.get("preference") or {}))
+            for item in nodes.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        ),
+        tolerations=tuple(_toleration(item) for item in spec.get("tolerations") or ()),
+        host_ports=_host_ports(spec),
+        images=tuple(sorted({container.get("image") or "" for container in containers})),
+        container_count=len(containers),
+        spread=tuple(_spread(item, labels) for item in spec.get("topologySpreadConstraints") or ()),
+        affinity=_required_terms(affinity.get("podAffinity"), namespace, labels),
+        anti_affinity=_required_terms(affinity.get("podAntiAffinity"), namespace, labels),
+        preferred_pods=_preferred_terms(affinity.get("podAffinity"), namespace, labels, 1)
+        + _preferred_terms(affinity.get("podAntiAffinity"), namespace, labels, -1),
+    )
+
+
+def _toleration(item: dict[str, Any]) -> Toleration:
+    return Toleration(
+        item.get("key") or "", item.get("operator") or "Equal", item.get("value") or "", item.get("effect") or ""
+    )
+
+
+def _host_ports(spec: dict[str, Any]) -> tuple[HostPort, ...]:
+    sidecars = [item for item in spec.get("initContainers") or () if item.get("restartPolicy") == "Always"]
+    found = []
+    for container in [*(spec.get("containers") or ()), *sidecars]:
+        for port in container.get("ports") or ():
+            number = port.get("hostPort") or (port.get("containerPort") if spec.get("hostNetwork") else 0)
+            if number:
+                found.append(HostPort(port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", number))
+    return tuple(found)
+
+
+def _spread(item: dict[str, Any], labels: Mapping[str, str]) -> SpreadConstraint:
+    selector = label_selector(item.get("labelSelector"))
+    return SpreadConstraint(
+        max_skew=item.get("maxSkew") or 1,
+        topology_key=item.get("topologyKey") or "",
+        selector=_with_keys(selector, item.get("matchLabelKeys"), labels, "In"),
+        hard=item.get("whenUnsatisfiable") != "ScheduleAnyway",
+        min_domains=item.get("minDomains") or 1,
+        honor_affinity=item.get("nodeAffinityPolicy") != "Ignore",
+        honor_taints=item.get("nodeTaintsPolicy") == "Honor",
+    )
+
+
+def _with_keys(
+    selector: Selector | None, keys: list[str] | None, labels: Mapping[str, str], operator: str
+) -> Selector | None:
+    """`matchLabelKeys` (In) and `mismatchLabelKeys` (NotIn): the pod's own values join the selector."""
+    if selector is None:
+        return None
+    own = (Requirement(key, operator, frozenset((labels[key],))) for key in keys or () if key in labels)
+    return selector + tuple(own)
+
+
+def _pod_term(term: dict[str, Any], namespace: str, labels: Mapping[str, str], weight: int) -> PodTerm:
+    selector = _with_keys(label_selector(term.get("labelSelector")), term.get("matchLabelKeys"), labels, "In")
+    names = term.get("namespaces") or []
+    namespace_selector = label_selector(term.get("namespaceSelector"))
+    if not names and namespace_selector is None:
+        names = [namespace]
+    return PodTerm(
+        topology_key=term.get("topologyKey") or "",
+        selector=_with_keys(selector, term.get("mismatchLabelKeys"), labels, "NotIn"),
+        namespaces=frozenset(names),
+        namespace_selector=namespace_selector,
+        weight=weight,
+    )
+
+
+def _required_terms(affinity: dict[str, Any] | None, namespace: str, labels: Mapping[str, str]) -> tuple[PodTerm, ...]:
+    terms = (affinity or {}).get("requiredDuringSchedulingIgnoredDuringExecution") or ()
+    return tuple(_pod_term(term, namespace, labels, 0) for term in terms)
+
+
+def _preferred_terms(
+    affinity: dict[str, Any] | None, namespace: str, labels: Mapping[str, str], sign: int
+) -> tuple[PodTerm, ...]:
+    items = (affinity or {}).get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+    return tuple(
+        _pod_term(item.get("podAffinityTerm") or {}, namespace, labels, sign * (item.get("weight") or 0))
+        for item in items
+    )
