@@ -1,0 +1,91 @@
+"""The few AWS calls that nodes make: EC2's query protocol, and the region's feed of instances.
+
+`Aws` is the contract (tests have an account in memory); `HttpAws` speaks to an endpoint with signed requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode, urlsplit
+from xml.etree import ElementTree
+
+import orjson
+
+from twinplane.clock import Clock
+from twinplane.dataplane.simulation.signing import Signer
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+EC2_VERSION = "2016-11-15"
+REQUEST_SECONDS = 30.0
+FORM = "application/x-www-form-urlencoded; charset=utf-8"
+
+
+class AwsError(Exception):
+    """A refusal by the AWS API; `code` is AWS's, e.g. InsufficientFreeAddressesInSubnet."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class Aws(Protocol):
+    async def get(self, path: str, seconds: float = REQUEST_SECONDS) -> Any:
+        """JSON of the region's own API. Raises `AwsError`, or `OSError` when there is no answer."""
+        ...
+
+    async def ec2(self, action: str, parameters: Mapping[str, str]) -> ElementTree.Element:
+        """The answer with its tags freed of the namespace. Raises as `get`."""
+        ...
+
+
+class HttpAws:
+    def __init__(self, session: ClientSession, endpoint: str, signer: Signer, clock: Clock) -> None:
+        self._session = session
+        self._endpoint = endpoint.rstrip("/")
+        self._signer = signer
+        self._clock = clock
+
+    async def get(self, path: str, seconds: float = REQUEST_SECONDS) -> Any:
+        status, body = await self._send("GET", self._endpoint + path, b"", {}, seconds)
+        if status >= 400:
+            raise AwsError(str(status), body[:500].decode(errors="replace"))
+        return orjson.loads(body)
+
+    async def ec2(self, action: str, parameters: Mapping[str, str]) -> ElementTree.Element:
+        form = urlencode({"Action": action, "Version": EC2_VERSION, **parameters}).encode()
+        status, body = await self._send("POST", self._endpoint + "/", form, {"Content-Type": FORM}, REQUEST_SECONDS)
+        return parse_answer(status, body)
+
+    async def _send(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], seconds: float
+    ) -> tuple[int, bytes]:
+        from aiohttp import ClientError
+        from yarl import URL
+
+        # As signed, so as sent: the URL must not be encoded once more.
+        target = URL(url, encoded=True)
+        signed = self._signer.headers(method, url, body, self._clock.now(), headers)
+        try:
+            async with asyncio.timeout(seconds):
+                async with self._session.request(method, target, data=body or None, headers=signed) as answer:
+                    return answer.status, await answer.read()
+        except ClientError as error:
+            raise ConnectionError(f"{urlsplit(url).path}: {error}") from error
+
+
+def parse_answer(status: int, body: bytes) -> ElementTree.Element:
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError as error:
+        raise AwsError(str(status), body[:500].decode(errors="replace")) from error
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    if status >= 400:
+        error_element = root.find(".//Error")
+        found = error_element if error_element is not None else root
+        raise AwsError(found.findtext("Code") or str(status), found.findtext("Message") or "")
+    return root

@@ -1,0 +1,56 @@
+"""Whether a node takes a pod that was bound to it: the kubelet's own last check.
+
+Pods of a DaemonSet or with `nodeName` set by hand never met the scheduler; the node refuses what it cannot hold, and
+the pod fails with a reason such as OutOfpods. Messages: kubelet `lifecycle.InsufficientResourceError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.quantity import milli, whole
+
+
+class Refusal(NamedTuple):
+    reason: str
+    message: str
+
+
+def requests_of(body: Object) -> dict[str, int]:
+    """CPU in thousandths, the rest in units: containers together, or the largest init container."""
+    spec = body["spec"]
+    total: dict[str, int] = {}
+    for container in spec.get("containers") or ():
+        for name, amount in _amounts(container).items():
+            total[name] = total.get(name, 0) + amount
+    for container in spec.get("initContainers") or ():
+        sidecar = container.get("restartPolicy") == "Always"
+        for name, amount in _amounts(container).items():
+            total[name] = total.get(name, 0) + amount if sidecar else max(total.get(name, 0), amount)
+    return total
+
+
+def refusal(body: Object, others: Iterable[Mapping[str, int]], allocatable: Mapping[str, Any]) -> Refusal | None:
+    """`others` are the requests of the pods that the node holds."""
+    held = list(others)
+    pods = int(allocatable.get("pods", 0))
+    if len(held) >= pods:
+        return _out_of("pods", 1, len(held), pods)
+    for name, amount in requests_of(body).items():
+        there = milli(allocatable.get(name, "0")) if name == "cpu" else whole(allocatable.get(name, "0"))
+        used = sum(other.get(name, 0) for other in held)
+        if amount and used + amount > there:
+            return _out_of(name, amount, used, there)
+    return None
+
+
+def _out_of(name: str, requested: int, used: int, there: int) -> Refusal:
+    text = f"resource: {name}, requested: {requested}, used: {used}, capacity: {there}"
+    return Refusal(f"OutOf{name}", f"Node didn't have enough {text}")
+
+
+def _amounts(container: Mapping[str, Any]) -> dict[str, int]:
+    requests = (container.get("resources") or {}).get("requests") or {}
+    return {name: milli(amount) if name == "cpu" else whole(amount) for name, amount in requests.items()}

@@ -1,0 +1,154 @@
+"""The kubelets' HTTPS API, one server for all nodes of the process: what the API server asks for `kubectl logs`.
+
+Only clients with a certificate of the cluster's CA get through TLS. A pod is found by namespace and name, so it does
+not matter which node's kubelet was meant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from twinplane.clock import Clock, from_rfc3339
+from twinplane.dataplane.simulation.logs import Line, Logs, Ring, next_lines
+from twinplane.dataplane.simulation.pods import PodFleet, SimulatedPod
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+SHUTDOWN_SECONDS = 1.0
+
+
+class LogOptions:
+    """The query of `/containerLogs`. Raises ValueError for what is no number or date."""
+
+    def __init__(self, query: dict[str, str], now: float) -> None:
+        tail = query.get("tailLines")
+        limit = query.get("limitBytes")
+        self.tail = int(tail) if tail else None
+        self.limit = int(limit) if limit else None
+        self.follow = query.get("follow") == "true"
+        self.previous = query.get("previous") == "true"
+        self.timestamps = query.get("timestamps") == "true"
+        self.since = 0.0
+        if query.get("sinceSeconds"):
+            self.since = now - int(query["sinceSeconds"])
+        elif query.get("sinceTime"):
+            self.since = from_rfc3339(query["sinceTime"])
+
+    def select(self, ring: Ring) -> list[Line]:
+        wanted = ring.incarnation - 1 if self.previous else None
+        lines = [
+            line
+            for line in ring.lines
+            if line.at >= self.since
+            and (line.incarnation == wanted if wanted is not None else line.incarnation == ring.incarnation)
+        ]
+        return lines[max(len(lines) - self.tail, 0) :] if self.tail is not None else lines
+
+
+async def log_chunks(ring: Ring, options: LogOptions) -> AsyncIterator[bytes]:
+    """The text that was asked for, within its byte limit; with `follow` until the container is gone."""
+    left = options.limit
+    written = ring.written
+    lines = options.select(ring)
+    while True:
+        text = "".join(line.render(timestamps=options.timestamps) for line in lines).encode()
+        if left is not None:
+            text = text[:left]
+            left -= len(text)
+        if text:
+            yield text
+        if not options.follow or options.previous or left == 0:
+            return
+        lines = await next_lines(ring, written)
+        written = ring.written
+        if not lines:
+            return
+
+
+class KubeletApi:
+    def __init__(self, pods: PodFleet, logs: Logs, clock: Clock) -> None:
+        self._pods = pods
+        self._logs = logs
+        self._clock = clock
+
+    async def run(self, host: str, port: int, context: ssl.SSLContext) -> None:
+        """Serve until cancelled."""
+        from aiohttp import web
+
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/pods", self._list),
+                web.get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs),
+            ]
+        )
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port, ssl_context=context)
+            await site.start()
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        from aiohttp import web
+
+        return web.Response(text="ok")
+
+    async def _list(self, request: web.Request) -> web.Response:
+        import orjson
+        from aiohttp import web
+
+        items = [pod.body for pod in self._pods.all()]
+        body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
+        return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+    async def _container_logs(self, request: web.Request) -> web.StreamResponse:
+        from aiohttp import web
+
+        namespace, name = request.match_info["namespace"], request.match_info["pod"]
+        container = request.match_info["container"]
+        pod = self._pods.find(namespace, name)
+        if pod is None:
+            return web.Response(status=404, text=f'pod "{name}" not found')
+        try:
+            options = LogOptions(dict(request.query), self._clock.now())
+        except ValueError as error:
+            return web.Response(status=400, text=str(error))
+        refusal = _log_refusal(pod, container, options)
+        if refusal is not None:
+            return web.Response(status=400, text=refusal)
+        ring = self._logs.ring(pod.spec.uid, container)
+        answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await answer.prepare(request)
+        if ring is not None:
+            async for chunk in log_chunks(ring, options):
+                await answer.write(chunk)
+        await answer.write_eof()
+        return answer
+
+
+def _log_refusal(pod: SimulatedPod, container: str, options: LogOptions) -> str | None:
+    """The kubelet's words for a container without a log."""
+    life = next((item for item in pod.life.containers if item.spec.name == container), None)
+    if life is None:
+        return f"container {container} is not valid for pod {pod.spec.name}"
+    if options.previous and life.restarts == 0:
+        return f'previous terminated container "{container}" in pod "{pod.spec.name}" not found'
+    if not life.ever_started:
+        return f'container "{container}" in pod "{pod.spec.name}" is waiting to start: ContainerCreating'
+    return None
+
+
+def server_context(certificate: str, key: str, client_authority: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(client_authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context

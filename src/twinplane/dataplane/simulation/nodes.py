@@ -1,0 +1,279 @@
+"""The kubelets' node side: instances become nodes, nodes stay alive by their leases.
+
+One timer a node and a bounded number of writers; the heartbeat's period grows with the fleet, as operators of large
+fleets set it, so that 5,000 nodes cost fifty small writes a second and not five hundred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import quote
+
+from twinplane.dataplane.simulation.aws import AwsError
+from twinplane.dataplane.simulation.capacity import InstanceType, parse_instance_type
+from twinplane.dataplane.simulation.instances import Instance
+from twinplane.dataplane.simulation.node_object import (
+    LEASE_NAMESPACE,
+    NodeSpec,
+    lease_object,
+    lease_spec,
+    node_annotations,
+    node_labels,
+    node_object,
+    node_status,
+)
+from twinplane.dataplane.simulation.outbox import Outbox
+from twinplane.dataplane.simulation.runtime import STRATEGIC, Runtime
+from twinplane.dataplane.simulation.timers import Timers
+from twinplane.dataplane.simulation.userdata import node_settings
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import ApiError
+from twinplane.kubeclient.meta import condition_is, condition_of, time_of
+from twinplane.kubeclient.resources import LEASES, NODES
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS_PER_NODE = 0.02
+STATUS_SECONDS = 300.0
+REGISTER_RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTemplate:
+    """What all nodes of the process have in common."""
+
+    cluster: str
+    region: str
+    version: str
+    kubelet_endpoint: str
+    """host:port of the process's kubelet API."""
+    boot_seconds: float = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedNode:
+    spec: NodeSpec
+    object: Object
+    since: float
+    images: set[str] = field(default_factory=set)
+    lease_known: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+class Task(NamedTuple):
+    """boot, register, lease or status; of one instance."""
+
+    what: str
+    instance_id: str
+
+
+class NodeFleet:
+    """`up` and `down` are told of nodes that start and stop working."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        template: NodeTemplate,
+        up: Callable[[SimulatedNode], None],
+        down: Callable[[SimulatedNode], None],
+    ) -> None:
+        clock = runtime.clock
+        self._client = runtime.client
+        self._aws = runtime.aws
+        self._clock = clock
+        self._random = runtime.random
+        self._template = template
+        self._up = up
+        self._down = down
+        self._instances: dict[str, Instance] = {}
+        self._nodes: dict[str, SimulatedNode] = {}
+        self._by_name: dict[str, SimulatedNode] = {}
+        self._by_address: dict[tuple[str, str], SimulatedNode] = {}
+        self._kinds: dict[str, InstanceType] = {}
+        self._zone_ids: dict[str, str] = {}
+        self._outbox = Outbox("nodes", self._write)
+        self._timers = Timers(clock, self._timer)
+        self._writers: dict[str, Callable[[str], Awaitable[None]]] = {
+            "register": self._register,
+            "lease": self._renew,
+            "status": self._report,
+        }
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._outbox.run(), name="nodes")
+            group.create_task(self._timers.run(), name="node timers")
+
+    def get(self, name: str) -> SimulatedNode | None:
+        """A node that runs and is registered."""
+        return self._by_name.get(name)
+
+    def at(self, vpc_id: str, address: str) -> SimulatedNode | None:
+        return self._by_address.get((vpc_id, address))
+
+    def apply(self, instances: list[Instance]) -> None:
+        """The cluster's instances as the account has them now.
+
+        An instance that is absent goes on: EC2 shows terminated ones for an hour, so absence only means that the
+        account has just been started and does not know its own yet.
+        """
+        for instance in instances:
+            instance_id = instance.instance_id
+            known = instance_id in self._instances
+            if instance.state != "running":
+                if known:
+                    self._stop(instance_id)
+                continue
+            self._instances[instance_id] = instance
+            if not known:
+                self._timers.set(Task("boot", instance_id), self._clock.now() + self._template.boot_seconds)
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        return max(HEARTBEAT_SECONDS, HEARTBEAT_SECONDS_PER_NODE * len(self._nodes))
+
+    # -- the inside ----------------------------------------------------------------------------------------------
+
+    def _stop(self, instance_id: str) -> None:
+        del self._instances[instance_id]
+        for what in ("boot", "lease", "status"):
+            self._timers.cancel(Task(what, instance_id))
+        node = self._nodes.pop(instance_id, None)
+        if node is not None:
+            self._by_name.pop(node.name, None)
+            self._by_address.pop((node.spec.instance.vpc_id, node.spec.instance.private_ip), None)
+            self._down(node)
+
+    def _timer(self, key: Hashable) -> None:
+        assert isinstance(key, Task)
+        self._outbox.put(Task("register", key.instance_id) if key.what == "boot" else key)
+
+    async def _write(self, key: Hashable) -> None:
+        assert isinstance(key, Task)
+        if key.instance_id in self._instances:
+            await self._writers[key.what](key.instance_id)
+
+    async def _register(self, instance_id: str) -> None:
+        try:
+            spec = await self._spec(self._instances[instance_id])
+            body = await self._create_or_adopt(spec)
+        except (AwsError, ApiError) as error:
+            log.warning("registering %s: %s", instance_id, error)
+            self._timers.set(Task("boot", instance_id), self._clock.now() + REGISTER_RETRY_SECONDS)
+            return
+        if instance_id not in self._instances:
+            return
+        ready = condition_of(body, "Ready") or {}
+        since = time_of(ready.get("lastTransitionTime")) or self._clock.now()
+        node = self._nodes[instance_id] = SimulatedNode(spec, body, since)
+        self._by_name[node.name] = node
+        self._by_address[spec.instance.vpc_id, spec.instance.private_ip] = node
+        await self._renew(instance_id)
+        spread = self._random.random()
+        self._timers.set(Task("status", instance_id), self._clock.now() + STATUS_SECONDS * (0.5 + spread / 2))
+        self._up(node)
+
+    async def _create_or_adopt(self, spec: NodeSpec) -> Object:
+        wanted = node_object(spec, self._clock.now())
+        try:
+            return await self._client.create(NODES, wanted)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        found = await self._client.get(NODES, spec.name)
+        if found["spec"].get("providerID") != wanted["spec"]["providerID"]:
+            # The address came back with another instance before the old node was cleared away.
+            await self._client.delete(NODES, spec.name, uid=found["metadata"]["uid"])
+            return await self._client.create(NODES, wanted)
+        patch = {"metadata": {"labels": node_labels(spec), "annotations": node_annotations(spec)}}
+        await self._client.patch(NODES, spec.name, patch)
+        return await self._patch_status(spec, found)
+
+    async def _patch_status(self, spec: NodeSpec, found: Object) -> Object:
+        now = self._clock.now()
+        since = now
+        if condition_is(found, "Ready"):
+            since = time_of((condition_of(found, "Ready") or {}).get("lastTransitionTime")) or now
+        patch = {"status": node_status(spec, now, since)}
+        return await self._client.patch(NODES, spec.name, patch, subresource="status", patch_type=STRATEGIC)
+
+    async def _spec(self, instance: Instance) -> NodeSpec:
+        kind = self._kinds.get(instance.instance_type)
+        if kind is None:
+            name = quote(instance.instance_type, safe="")
+            facts = await self._aws.get(f"/_twinplane/instance-types/{name}")
+            kind = self._kinds[instance.instance_type] = parse_instance_type(instance.instance_type, facts)
+        return NodeSpec(
+            instance=instance,
+            kind=kind,
+            settings=node_settings(instance.user_data),
+            region=self._template.region,
+            zone_id=await self._zone_id(instance.availability_zone),
+            version=self._template.version,
+            kubelet_endpoint=self._template.kubelet_endpoint,
+        )
+
+    async def _zone_id(self, zone: str) -> str:
+        if zone not in self._zone_ids:
+            answer = await self._aws.ec2("DescribeAvailabilityZones", {})
+            for item in answer.findall("availabilityZoneInfo/item"):
+                self._zone_ids[item.findtext("zoneName") or ""] = item.findtext("zoneId") or ""
+        return self._zone_ids.get(zone, "")
+
+    async def _renew(self, instance_id: str) -> None:
+        node = self._nodes.get(instance_id)
+        if node is None:
+            return
+        period = self.heartbeat_seconds
+        self._timers.set(Task("lease", instance_id), self._clock.now() + period * (0.9 + self._random.random() / 10))
+        try:
+            if node.lease_known:
+                patch = {"spec": lease_spec(node.name, period, self._clock.now())}
+                await self._client.patch(LEASES, node.name, patch, LEASE_NAMESPACE)
+            else:
+                await self._create_lease(node, period)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            # The lease (or its namespace) is gone: made again with the next heartbeat.
+            node.lease_known = False
+
+    async def _create_lease(self, node: SimulatedNode, period: float) -> None:
+        lease = lease_object(node.object, period, self._clock.now())
+        try:
+            await self._client.create(LEASES, lease, LEASE_NAMESPACE)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            patch = {"metadata": {"ownerReferences": lease["metadata"]["ownerReferences"]}, "spec": lease["spec"]}
+            await self._client.patch(LEASES, node.name, patch, LEASE_NAMESPACE)
+        node.lease_known = True
+
+    async def _report(self, instance_id: str) -> None:
+        node = self._nodes.get(instance_id)
+        if node is None:
+            return
+        self._timers.set(Task("status", instance_id), self._clock.now() + STATUS_SECONDS)
+        try:
+            found = await self._client.get(NODES, node.name)
+            node.object = await self._patch_status(node.spec, found)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+    def node_changed(self, old: Object | None, new: Object | None) -> None:
+        """From the node informer: a node that was marked unreachable while its kubelet lives says so at once."""
+        if new is None:
+            return
+        node = self._by_name.get(new["metadata"]["name"])
+        if node is not None and not condition_is(new, "Ready"):
+            self._outbox.put(Task("status", node.spec.instance.instance_id))

@@ -1,0 +1,306 @@
+"""The kubelets' pod side: pods bound to our nodes come to life, change, and go.
+
+One informer, one heap of timers and a bounded number of writers for all nodes. The life itself is `lifecycle`; here it
+is given its inputs (an address, a deletion, the time) and its outputs are written (status, events, log lines).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+from twinplane.clock import rfc3339
+from twinplane.dataplane.simulation import kubelet_admission
+from twinplane.dataplane.simulation.addresses import Addresses, AddressPool
+from twinplane.dataplane.simulation.lifecycle import PodLife
+from twinplane.dataplane.simulation.logs import Logs
+from twinplane.dataplane.simulation.nodes import SimulatedNode
+from twinplane.dataplane.simulation.outbox import Outbox
+from twinplane.dataplane.simulation.pod_spec import PodSpec, pod_spec
+from twinplane.dataplane.simulation.pod_status import pod_status, recovered_life
+from twinplane.dataplane.simulation.runtime import STRATEGIC, Runtime
+from twinplane.dataplane.simulation.stages import Stages
+from twinplane.dataplane.simulation.timers import Timers
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import ApiError
+from twinplane.kubeclient.informer_contract import Informer
+from twinplane.kubeclient.meta import is_deleting, uid_of
+from twinplane.kubeclient.resources import PODS
+
+log = logging.getLogger(__name__)
+
+FINISHED = ("Succeeded", "Failed")
+BY_NODE = "node"
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedPod:
+    """`body` is the object as last seen; `life` is None for a pod that the node refused."""
+
+    spec: PodSpec
+    body: Object
+    node: SimulatedNode
+    life: PodLife
+    requests: dict[str, int]
+    address: str = ""
+    terminal: bool = False
+    """Succeeded or Failed, and written so: nothing will happen any more but its deletion."""
+    refused: kubelet_admission.Refusal | None = None
+    deleted: bool = False
+    """Its last DELETE was accepted; finalizers may still keep the object."""
+
+    @property
+    def serving(self) -> bool:
+        """Something answers at its address."""
+        return bool(self.address) and any(
+            container.running for container in self.life.containers if container.spec.kind != "init"
+        )
+
+
+class PodFleet:
+    def __init__(
+        self,
+        runtime: Runtime,
+        informer: Informer,
+        stages: Stages,
+        logs: Logs,
+        node: Callable[[str], SimulatedNode | None],
+    ) -> None:
+        """`node` gives a node of ours that runs, by name."""
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._informer = informer
+        self._stages = stages
+        self._logs = logs
+        self._node = node
+        self._pods: dict[str, SimulatedPod] = {}
+        self._by_node: defaultdict[str, dict[str, SimulatedPod]] = defaultdict(dict)
+        self._by_address: dict[str, SimulatedPod] = {}
+        self._outbox = Outbox("pods", self._write)
+        self._timers = Timers(runtime.clock, self._timer)
+        self.addresses = Addresses(runtime.aws, runtime.clock, self._assigned, self._no_address)
+        informer.add_index(BY_NODE, lambda body: (body["spec"].get("nodeName") or "",))
+        informer.add_handler(self._changed)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._outbox.run(), name="pods")
+            group.create_task(self._timers.run(), name="pod timers")
+            group.create_task(self.addresses.run(), name="pod addresses")
+
+    # -- what others ask -----------------------------------------------------------------------------------------
+
+    def by_address(self, address: str) -> SimulatedPod | None:
+        return self._by_address.get(address)
+
+    def on_node(self, node: str) -> Iterable[SimulatedPod]:
+        return self._by_node[node].values() if node in self._by_node else ()
+
+    def find(self, namespace: str, name: str) -> SimulatedPod | None:
+        body = self._informer.get(name, namespace)
+        return self._pods.get(uid_of(body)) if body is not None else None
+
+    def all(self) -> Iterable[SimulatedPod]:
+        return self._pods.values()
+
+    # -- nodes come and go ---------------------------------------------------------------------------------------
+
+    def node_up(self, node: SimulatedNode) -> None:
+        instance, kind = node.spec.instance, node.spec.kind
+        pool = AddressPool(instance.instance_id, instance.subnet_id, kind.interfaces, kind.addresses_per_interface - 1)
+        pool.learn(instance.network_interface_id, set())
+        bodies = self._informer.by_index(BY_NODE, node.name)
+        # What runs is claimed before anything is handed out anew.
+        for body in bodies:
+            address = (body.get("status") or {}).get("podIP")
+            if address and not body["spec"].get("hostNetwork") and body["status"].get("phase") not in FINISHED:
+                pool.claim(uid_of(body), address)
+        self.addresses.open(node.name, pool)
+        for body in bodies:
+            self._changed(None, body)
+
+    def node_down(self, node: SimulatedNode) -> None:
+        """The instance is gone: its pods answer no more, and nobody is left to say so."""
+        for pod in list(self._by_node.pop(node.name, {}).values()):
+            self._drop(pod)
+        self.addresses.close(node.name)
+
+    # -- pods come and go ----------------------------------------------------------------------------------------
+
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        body = new if new is not None else old
+        if body is None or not body["spec"].get("nodeName"):
+            return
+        pod = self._pods.get(uid_of(body))
+        if new is None:
+            if pod is not None:
+                self._by_node[pod.node.name].pop(pod.spec.uid, None)
+                self._drop(pod)
+            return
+        if pod is None:
+            node = self._node(new["spec"]["nodeName"])
+            if node is None:
+                return
+            pod = self._admit(new, node)
+        else:
+            gates = pod.spec.readiness_gates
+            pod.body = new
+            if gates and old is not None and old.get("status") != new.get("status"):
+                self._outbox.put(pod.spec.uid)
+        if is_deleting(new):
+            self._terminate(pod)
+
+    def _admit(self, body: Object, node: SimulatedNode) -> SimulatedPod:
+        spec, now = pod_spec(body), self._clock.now()
+        status = body.get("status") or {}
+        seen = "startTime" in status
+        if seen:
+            life = recovered_life(spec, body, self._stages, self._runtime.random, node.images)
+        else:
+            life = PodLife(spec, self._stages, self._runtime.random, node.images, started_at=now)
+        pod = SimulatedPod(spec, body, node, life, kubelet_admission.requests_of(body))
+        pod.terminal = status.get("phase") in FINISHED
+        self._pods[spec.uid] = pod
+        if not seen and not pod.terminal and not is_deleting(body):
+            others = [other.requests for other in self.on_node(node.name) if not other.terminal]
+            pod.refused = kubelet_admission.refusal(body, others, node.object["status"]["allocatable"])
+        self._by_node[node.name][spec.uid] = pod
+        if pod.refused is not None:
+            pod.terminal = True
+            self._outbox.put(spec.uid)
+        elif not pod.terminal:
+            self._start(pod, status.get("podIP") or "", fresh=not seen)
+        return pod
+
+    def _start(self, pod: SimulatedPod, address: str, *, fresh: bool) -> None:
+        uid = pod.spec.uid
+        if pod.spec.host_network:
+            self._has_address(pod, pod.node.spec.instance.private_ip)
+        elif address:
+            self.addresses.claim(pod.node.name, uid, address)
+            self._has_address(pod, address)
+        else:
+            self.addresses.request(pod.node.name, uid)
+        if fresh:
+            self._outbox.put(uid)
+
+    def _assigned(self, uid: str, address: str) -> None:
+        pod = self._pods.get(uid)
+        if pod is not None and not pod.terminal:
+            self._has_address(pod, address)
+
+    def _has_address(self, pod: SimulatedPod, address: str) -> None:
+        pod.address = address
+        if not pod.spec.host_network:
+            self._by_address[address] = pod
+        if not pod.life.sandboxed:
+            pod.life.begin(self._clock.now())
+        self._wake(pod)
+
+    def _no_address(self, uid: str, why: str) -> None:
+        pod = self._pods.get(uid)
+        if pod is None:
+            return
+        message = (
+            "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "
+            f'"{pod.spec.uid.replace("-", "")}": plugin type="aws-cni" name="aws-cni" failed (add): add cmd: {why}'
+        )
+        self._runtime.events.event(pod.body, "Warning", "FailedCreatePodSandBox", message)
+
+    def _terminate(self, pod: SimulatedPod) -> None:
+        grace = pod.body["metadata"].get("deletionGracePeriodSeconds")
+        pod.life.terminate(self._clock.now(), pod.spec.grace_seconds if grace is None else float(grace))
+        self._wake(pod)
+        if pod.life.stopped and not pod.deleted:
+            self._outbox.put(pod.spec.uid)
+
+    def _drop(self, pod: SimulatedPod) -> None:
+        """Forget it; the caller has taken it off its node."""
+        uid = pod.spec.uid
+        self._pods.pop(uid, None)
+        self._timers.cancel(uid)
+        self._free_address(pod)
+        self._logs.forget(uid, [container.name for container in pod.spec.containers])
+
+    def _free_address(self, pod: SimulatedPod) -> None:
+        if self._by_address.get(pod.address) is pod:
+            del self._by_address[pod.address]
+        pod.address = ""
+        self.addresses.release(pod.node.name, pod.spec.uid)
+
+    # -- time passes ---------------------------------------------------------------------------------------------
+
+    def _timer(self, key: Hashable) -> None:
+        pod = self._pods.get(str(key))
+        if pod is None:
+            return
+        if pod.life.advance(self._clock.now()):
+            self._outbox.put(key)
+        self._wake(pod)
+
+    def _wake(self, pod: SimulatedPod) -> None:
+        self._tell(pod)
+        due = pod.life.next_due()
+        if due is not None:
+            self._timers.set(pod.spec.uid, due)
+
+    def _tell(self, pod: SimulatedPod) -> None:
+        told, logged = pod.life.drain()
+        for event in told:
+            self._runtime.events.event(pod.body, event.type, event.reason, event.message)
+        for line in logged:
+            self._logs.write(pod.spec.uid, line.container, line.at, line.text, line.incarnation)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    async def _write(self, key: Hashable) -> None:
+        pod = self._pods.get(str(key))
+        if pod is None:
+            return
+        try:
+            if pod.life.terminating and pod.life.stopped:
+                if not pod.deleted:
+                    await self._delete(pod)
+            else:
+                await self._write_status(pod)
+        except ApiError as error:
+            # Gone, or another pod of the same name by now: the informer will say so.
+            if error.code not in (404, 409):
+                raise
+
+    async def _write_status(self, pod: SimulatedPod) -> None:
+        if pod.refused is not None:
+            await self._write_refusal(pod)
+            return
+        status = pod_status(pod.life, self._clock.now(), pod.node.spec.instance.private_ip, pod.address, pod.body)
+        await self._patch(pod, status)
+        if status["phase"] in FINISHED and pod.life.stopped and not pod.terminal:
+            pod.terminal = True
+            self._free_address(pod)
+
+    async def _write_refusal(self, pod: SimulatedPod) -> None:
+        assert pod.refused is not None
+        reason, message = pod.refused
+        self._runtime.events.event(pod.body, "Warning", reason, message)
+        text = f"Pod was rejected: {message}"
+        started = rfc3339(pod.life.started_at)
+        await self._patch(pod, {"phase": "Failed", "reason": reason, "message": text, "startTime": started})
+
+    async def _patch(self, pod: SimulatedPod, status: dict[str, object]) -> None:
+        patch = {"metadata": {"uid": pod.spec.uid}, "status": status}
+        spec = pod.spec
+        await self._runtime.client.patch(
+            PODS, spec.name, patch, spec.namespace, subresource="status", patch_type=STRATEGIC
+        )
+
+    async def _delete(self, pod: SimulatedPod) -> None:
+        spec = pod.spec
+        if not pod.terminal and pod.life.sandboxed:
+            await self._write_status(pod)
+        await self._runtime.client.delete(PODS, spec.name, spec.namespace, grace_period_seconds=0, uid=spec.uid)
+        pod.deleted = True
+        self._free_address(pod)

@@ -1,0 +1,117 @@
+"""The composition of a cluster's simulation process: every part made once and run in one task group."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from random import Random
+
+from twinplane.clock import Clock, SystemClock
+from twinplane.dataplane.simulation.aws import HttpAws
+from twinplane.dataplane.simulation.config import SimulationConfig
+from twinplane.dataplane.simulation.endpoints import Aliases, Directory, EndpointListener
+from twinplane.dataplane.simulation.instances import Instance, InstanceFeed
+from twinplane.dataplane.simulation.kubelet_api import KubeletApi, server_context
+from twinplane.dataplane.simulation.logs import Logs
+from twinplane.dataplane.simulation.nodes import NodeFleet, NodeTemplate, SimulatedNode
+from twinplane.dataplane.simulation.pods import PodFleet, SimulatedPod
+from twinplane.dataplane.simulation.runtime import Runtime
+from twinplane.dataplane.simulation.services import ServiceRouter
+from twinplane.dataplane.simulation.signing import Signer
+from twinplane.dataplane.simulation.stages import Stages, default_stages
+from twinplane.kubeclient.event_recorder import EventBroadcaster
+from twinplane.kubeclient.http import HttpClient
+from twinplane.kubeclient.informer import SharedInformer
+from twinplane.kubeclient.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
+
+HOST = "127.0.0.1"
+
+
+class Simulation:
+    """All parts but the sockets: what a test puts together with an API server and an account in memory."""
+
+    def __init__(self, runtime: Runtime, template: NodeTemplate, stages: Stages | None = None) -> None:
+        client, random = runtime.client, runtime.random
+        # Pods that have a node: the only ones that concern kubelets, in one watch for all of them.
+        self._pod_informer = SharedInformer(client, PODS, random, field_selector="spec.nodeName!=")
+        self._node_informer = SharedInformer(client, NODES, random)
+        self._service_informer = SharedInformer(client, SERVICES, random)
+        self._slice_informer = SharedInformer(client, ENDPOINT_SLICES, random)
+        self._clock = runtime.clock
+        self.logs = Logs()
+        self.pods = PodFleet(runtime, self._pod_informer, stages or default_stages(), self.logs, self._node)
+        self.nodes = NodeFleet(runtime, template, self.pods.node_up, self.pods.node_down)
+        self._node_informer.add_handler(self.nodes.node_changed)
+        router = ServiceRouter(
+            self._service_informer, self._slice_informer, self.pods.by_address, runtime.clock, random
+        )
+        self.directory = Directory(self.pods, router, self.nodes)
+        self._feed = InstanceFeed(runtime.aws, template.cluster, self._instances)
+        self._synced = asyncio.Event()
+        self._latest: list[Instance] = []
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        informers = [self._pod_informer, self._node_informer, self._service_informer, self._slice_informer]
+        async with asyncio.TaskGroup() as group:
+            for informer in informers:
+                group.create_task(informer.run(), name=f"informer {informer.resource.plural}")
+            group.create_task(self.pods.run(), name="pods")
+            group.create_task(self.nodes.run(), name="nodes")
+            group.create_task(self._feed.run(), name="instance feed")
+            # Nodes must know the pods they had before they are given new ones.
+            await self._pod_informer.wait_synced()
+            self._synced.set()
+            self.nodes.apply(self._latest)
+
+    def answered(self, pod: SimulatedPod, text: str) -> None:
+        """A pod answered a request: that is what its first container logs."""
+        self.logs.write(pod.spec.uid, pod.spec.main[0].name, self._clock.now(), text)
+
+    def _node(self, name: str) -> SimulatedNode | None:
+        return self.nodes.get(name)
+
+    def _instances(self, instances: list[Instance]) -> None:
+        self._latest = instances
+        if self._synced.is_set():
+            self.nodes.apply(instances)
+
+
+async def run(config: SimulationConfig) -> None:
+    """Until cancelled. Raises OSError for a port that is taken or a file that cannot be read."""
+    from aiohttp import ClientSession, ClientTimeout
+
+    clock: Clock = SystemClock()
+    trust = ssl.create_default_context(cafile=config.certificate_authority_file)
+    trust.load_cert_chain(config.client_certificate_file, config.client_key_file)
+    context = server_context(config.kubelet_certificate_file, config.kubelet_key_file, config.kubelet_client_ca_file)
+    signer = Signer(
+        config.aws_access_key_id, config.aws_secret_access_key, config.aws_session_token, config.region, "ec2"
+    )
+    async with (
+        ClientSession(timeout=ClientTimeout(total=None)) as session,
+        HttpClient(config.api_server, trust, user_agent="kubelet") as client,
+    ):
+        broadcaster = EventBroadcaster(client, clock)
+        aws = HttpAws(session, config.aws_endpoint, signer, clock)
+        runtime = Runtime(client, aws, clock, Random(), broadcaster.recorder("kubelet"))
+        simulation = Simulation(runtime, _template(config))
+        aliases = Aliases(Path(config.aliases_file))
+        listener = EndpointListener(config.endpoint_port, aliases, simulation.directory, simulation.answered)
+        api = KubeletApi(simulation.pods, simulation.logs, clock)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(broadcaster.run(), name="events")
+            group.create_task(simulation.run(), name="simulation")
+            group.create_task(listener.run(), name="endpoints")
+            group.create_task(api.run(HOST, config.kubelet_port, context), name="kubelet API")
+
+
+def _template(config: SimulationConfig) -> NodeTemplate:
+    return NodeTemplate(
+        cluster=config.cluster,
+        region=config.region,
+        version=config.version,
+        kubelet_endpoint=f"{HOST}:{config.kubelet_port}",
+        boot_seconds=config.boot_seconds,
+    )

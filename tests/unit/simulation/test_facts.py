@@ -1,0 +1,120 @@
+"""Signatures, user data, capacities and small parsers: the facts that nodes are made of."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from tests.unit.simulation.account import NODE_CONFIG
+from twinplane.dataplane.simulation.aws import AwsError, parse_answer
+from twinplane.dataplane.simulation.capacity import InstanceType, allocatable, capacity, default_max_pods
+from twinplane.dataplane.simulation.config import SimulationConfig
+from twinplane.dataplane.simulation.pod_spec import qos_class
+from twinplane.dataplane.simulation.pod_status import full_image, image_id
+from twinplane.dataplane.simulation.signing import Signer
+from twinplane.dataplane.simulation.userdata import NodeSettings, node_settings
+
+M5_LARGE = InstanceType("m5.large", 2, 8192, 3, 10, "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body"),
+    [
+        ("POST", "http://127.0.0.1:4566/", b"Action=DescribeInstances&Version=2016-11-15"),
+        ("GET", "http://127.0.0.1:4566/_twinplane/clusters/a%20b/instances?timeout=30&after=0", b""),
+    ],
+)
+def test_signature_is_botocores(method: str, url: str, body: bytes) -> None:
+    now = datetime(2026, 11, 23, 13, 0, tzinfo=UTC)
+    request = AWSRequest(method=method, url=url, data=body, headers={"Content-Type": "text/plain"})
+    with patch("botocore.auth.get_current_datetime", return_value=now.replace(tzinfo=None)):
+        SigV4Auth(Credentials("AKIA", "secret", "token"), "ec2", "us-west-2").add_auth(request)
+    signer = Signer("AKIA", "secret", "token", "us-west-2", "ec2")
+    headers = signer.headers(method, url, body, now.timestamp(), {"Content-Type": "text/plain"})
+    assert headers["Authorization"] == request.headers["Authorization"]
+
+
+def test_node_config_in_mime() -> None:
+    settings = node_settings(NODE_CONFIG)
+    assert settings.max_pods == 29
+    assert settings.labels == {"eks.amazonaws.com/nodegroup": "main", "eks.amazonaws.com/capacityType": "ON_DEMAND"}
+    assert settings.taints == ({"key": "dedicated", "value": "x", "effect": "NoSchedule"},)
+
+
+@pytest.mark.parametrize("text", ["", "#!/bin/bash\necho hello", "kind: NodeConfig\n  node.eks.aws: [", "{}"])
+def test_other_user_data_says_nothing(text: str) -> None:
+    assert node_settings(text) == NodeSettings()
+
+
+def test_bare_node_config() -> None:
+    text = "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {kubelet: {flags: [--max-pods=17]}}"
+    assert node_settings(text).max_pods == 17
+
+
+def test_capacity_of_m5_large() -> None:
+    assert default_max_pods(M5_LARGE) == 29
+    assert capacity(M5_LARGE, 29)["pods"] == "29"
+    there, left = capacity(M5_LARGE, 29), allocatable(M5_LARGE, 29)
+    assert left["cpu"] == "1930m"
+    reserved = int(there["memory"][:-2]) - int(left["memory"][:-2])
+    assert reserved == (255 + 11 * 29 + 100) * 1024
+
+
+@pytest.mark.parametrize(("vcpus", "milli"), [(1, 940), (2, 1930), (4, 3920), (8, 7910), (96, 95690)])
+def test_reserved_cpu(vcpus: int, milli: int) -> None:
+    kind = InstanceType("x", vcpus, 1024, 2, 2, "arm64")
+    assert allocatable(kind, 8)["cpu"] == f"{milli}m"
+
+
+def test_ec2_errors_are_read() -> None:
+    body = b"<Response><Errors><Error><Code>InvalidSubnet</Code><Message>no</Message></Error></Errors></Response>"
+    with pytest.raises(AwsError) as caught:
+        parse_answer(400, body)
+    assert caught.value.code == "InvalidSubnet"
+    with pytest.raises(AwsError):
+        parse_answer(502, b"Bad gateway")
+    assert parse_answer(200, b'<r xmlns="http://ec2/"><a>1</a></r>').findtext("a") == "1"
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("nginx", "docker.io/library/nginx:latest"),
+        ("bitnami/redis:7", "docker.io/bitnami/redis:7"),
+        ("public.ecr.aws/x/y", "public.ecr.aws/x/y:latest"),
+        ("localhost:5000/a", "localhost:5000/a:latest"),
+    ],
+)
+def test_image_names(image: str, expected: str) -> None:
+    assert full_image(image) == expected
+    assert image_id(image).startswith(expected.rpartition(":")[0] + "@sha256:")
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1Gi"}}, "Guaranteed"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+    ],
+)
+def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
+    assert qos_class({"containers": [{"name": "c", "resources": resources}]}) == expected
+
+
+def test_config_is_strict(tmp_path: Path) -> None:
+    path = tmp_path / "simulation.json"
+    path.write_text('{"cluster": "demo", "colour": "blue"}')
+    with pytest.raises(ValueError, match="unknown fields colour"):
+        SimulationConfig.load(path)
+    path.write_text('{"cluster": "demo"}')
+    with pytest.raises(ValueError, match="missing"):
+        SimulationConfig.load(path)
