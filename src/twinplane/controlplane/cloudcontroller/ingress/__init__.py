@@ -1,0 +1,1 @@
+"""Ingress of class `alb` -> Application Load Balancer."""

@@ -1,0 +1,1 @@
+"""Node <- EC2 instance."""

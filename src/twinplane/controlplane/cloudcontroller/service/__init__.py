@@ -1,0 +1,1 @@
+"""Service of type LoadBalancer -> Classic or Network Load Balancer."""
