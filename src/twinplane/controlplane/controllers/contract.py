@@ -7,13 +7,14 @@ that it could not read again. `controllers.runner` owns queues, retries with bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, Protocol
 
 from twinplane.clock import Clock
-from twinplane.kubeclient.contract import KubeClient, Object, Resource
+from twinplane.kubeclient.contract import KubeClient, Object
+from twinplane.kubeclient.informer_contract import Handler, IndexFunction, Informer, Informers
 
 
 class Key(NamedTuple):
@@ -25,38 +26,6 @@ class Key(NamedTuple):
 
 
 Enqueue = Callable[[Key], None]
-Handler = Callable[[Object | None, Object | None], None]
-"""(old, new): old is None for an add, new is None for a delete. Called in order, must not block or change objects."""
-IndexFunction = Callable[[Object], Iterable[str]]
-
-
-class Informer(Protocol):
-    """A local copy of all objects of a type, kept by list and watch. Objects are shared: copy before changing."""
-
-    resource: Resource
-
-    def get(self, name: str, namespace: str = "") -> Object | None: ...
-
-    def add_index(self, index: str, function: IndexFunction) -> None:
-        """Idempotent by name; may be added at any time."""
-        ...
-
-    def by_index(self, index: str, value: str) -> list[Object]: ...
-
-    def list(self, namespace: str = "") -> list[Object]: ...
-
-    def add_handler(self, handler: Handler) -> None:
-        """Called for every present object at once (as adds), then for every change."""
-        ...
-
-    @property
-    def synced(self) -> bool: ...
-
-
-class Informers(Protocol):
-    """One shared informer a type. The runner starts them and waits until all are synced before it starts workers."""
-
-    def of(self, resource: Resource) -> Informer: ...
 
 
 class EventRecorder(Protocol):
@@ -92,3 +61,16 @@ class Controller(Protocol):
         Raising `ApiError` (a conflict, say) puts the key back with exponential back-off.
         """
         ...
+
+
+__all__ = [
+    "Context",
+    "Controller",
+    "Enqueue",
+    "EventRecorder",
+    "Handler",
+    "IndexFunction",
+    "Informer",
+    "Informers",
+    "Key",
+]

@@ -1,0 +1,82 @@
+"""The one list of controllers: read the whole kube-controller-manager here.
+
+The composition root builds it and hands it to a `ControllerRunner`. Left out so far: horizontal pod autoscaling (needs
+the metrics API) and the persistent volume controllers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from twinplane.controlplane.controllers.apiserverendpoint.controller import ApiServerEndpoint
+from twinplane.controlplane.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
+from twinplane.controlplane.controllers.contract import Context, Controller, EventRecorder
+from twinplane.controlplane.controllers.cronjob.controller import CronJobController
+from twinplane.controlplane.controllers.daemonset.controller import DaemonSetController
+from twinplane.controlplane.controllers.deployment.controller import DeploymentController
+from twinplane.controlplane.controllers.disruption.controller import DisruptionController
+from twinplane.controlplane.controllers.endpoints.controller import EndpointsController
+from twinplane.controlplane.controllers.endpointslice.controller import EndpointSliceController
+from twinplane.controlplane.controllers.garbagecollector.controller import GarbageCollector
+from twinplane.controlplane.controllers.job.controller import JobController
+from twinplane.controlplane.controllers.namespace.controller import NamespaceController
+from twinplane.controlplane.controllers.nodelifecycle.controller import NodeLifecycleController
+from twinplane.controlplane.controllers.podgc.controller import PodGarbageCollector
+from twinplane.controlplane.controllers.replicaset.controller import ReplicaSetController
+from twinplane.controlplane.controllers.replicaset.kinds import REPLICA_SET_KIND, REPLICATION_CONTROLLER_KIND
+from twinplane.controlplane.controllers.resourcequota.controller import ResourceQuotaController
+from twinplane.controlplane.controllers.serviceaccount.controller import (
+    RootCertificatePublisher,
+    ServiceAccountController,
+)
+from twinplane.controlplane.controllers.statefulset.controller import StatefulSetController
+from twinplane.controlplane.controllers.tainteviction.controller import TaintEvictionController
+from twinplane.controlplane.controllers.ttlafterfinished.controller import TtlAfterFinishedController
+from twinplane.kubeclient.contract import Resource
+
+Types = Callable[[], Iterable[Resource]]
+Recorders = Callable[[str], EventRecorder]
+
+
+def controllers(
+    context: Context, *, types: Types, root_certificate: str, recorders: Recorders | None = None
+) -> list[Controller]:
+    """Every controller.
+
+    `types` gives, each time it is called, the types that are served now and can be listed, watched and deleted, each in
+    one version (the preferred one); `root_certificate` is PEM; `recorders` makes the event recorder of a component
+    (`EventBroadcaster.recorder`), without it all use that of the context.
+    """
+
+    def of(component: str) -> Context:
+        return replace(context, events=recorders(component)) if recorders is not None else context
+
+    return [
+        # Workloads
+        DeploymentController(of("deployment-controller")),
+        ReplicaSetController(of("replicaset-controller"), REPLICA_SET_KIND),
+        ReplicaSetController(of("replication-controller"), REPLICATION_CONTROLLER_KIND),
+        DaemonSetController(of("daemonset-controller")),
+        StatefulSetController(of("statefulset-controller")),
+        JobController(of("job-controller")),
+        CronJobController(of("cronjob-controller")),
+        TtlAfterFinishedController(context),
+        DisruptionController(of("controllermanager")),
+        # Services
+        EndpointSliceController(of("endpoint-slice-controller")),
+        EndpointsController(of("endpoint-controller")),
+        ApiServerEndpoint(context),
+        # Namespaces
+        NamespaceController(context, lambda: [resource for resource in types() if resource.namespaced]),
+        ServiceAccountController(context),
+        RootCertificatePublisher(context, root_certificate),
+        ResourceQuotaController(context),
+        ClusterRoleAggregationController(context),
+        # Nodes
+        NodeLifecycleController(of("node-controller")),
+        TaintEvictionController(of("taint-eviction-controller")),
+        PodGarbageCollector(context),
+        # Cleaning up
+        GarbageCollector(of("garbage-collector-controller"), types),
+    ]

@@ -1,0 +1,220 @@
+"""Starts Jobs on a schedule, and keeps only the last few finished ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from twinplane.clock import rfc3339
+from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
+from twinplane.controlplane.controllers.cronjob.schedule import Schedule, ScheduleError
+from twinplane.controlplane.controllers.ownership import key_of
+from twinplane.controlplane.controllers.podcontrol import is_namespace_terminating
+from twinplane.controlplane.controllers.status import without_zeros, write_status
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import ApiError
+from twinplane.kubeclient.indexes import add_controller_indexes, controlled
+from twinplane.kubeclient.meta import (
+    condition_is,
+    controller_of,
+    controller_reference,
+    copied,
+    created_at,
+    is_deleting,
+    name_of,
+    namespace_of,
+    time_of,
+    uid_of,
+)
+from twinplane.kubeclient.resources import CRON_JOBS, JOBS
+
+SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+MISSED_MAX = 100
+"""More missed starts than this are told, and only the last one is made up for."""
+
+
+class CronJobController:
+    name = "cronjob-controller"
+    workers = 5
+
+    def __init__(self, context: Context) -> None:
+        self._client = context.client
+        self._clock = context.clock
+        self._events = context.events
+        self._cron_jobs = context.informers.of(CRON_JOBS)
+        self._jobs = context.informers.of(JOBS)
+        add_controller_indexes(self._jobs)
+
+    def watch(self, enqueue: Enqueue) -> None:
+        def changed(old: Object | None, new: Object | None) -> None:
+            if new is not None:
+                enqueue(key_of(new))
+
+        def job_changed(old: Object | None, new: Object | None) -> None:
+            body = new or old
+            reference = controller_of(body) if body is not None else None
+            if body is not None and reference is not None and reference["kind"] == CRON_JOBS.kind:
+                enqueue(Key(namespace_of(body), reference["name"]))
+
+        self._cron_jobs.add_handler(changed)
+        self._jobs.add_handler(job_changed)
+
+    async def reconcile(self, key: Key) -> float | None:
+        cron_job = self._cron_jobs.get(key.name, key.namespace)
+        if cron_job is None or is_deleting(cron_job):
+            return None
+        jobs = controlled(self._jobs, cron_job)
+        status = self._status(cron_job, jobs)
+        await self._clean_up(cron_job, jobs)
+        again = None
+        if not cron_job["spec"].get("suspend"):
+            again = await self._follow_schedule(cron_job, jobs, status)
+        await write_status(self._client, CRON_JOBS, cron_job, without_zeros(status))
+        return again
+
+    def _status(self, cron_job: Object, jobs: Sequence[Object]) -> dict[str, Any]:
+        before = cron_job.get("status") or {}
+        running = sorted((job for job in jobs if not _is_finished(job)), key=name_of)
+        known = {entry["uid"] for entry in before.get("active") or []}
+        for job in jobs:
+            if uid_of(job) in known and _is_finished(job):
+                how = "Complete" if condition_is(job, "Complete") else "Failed"
+                message = f"Saw completed job: {name_of(job)}, condition: {how}"
+                self._events.event(cron_job, "Normal", "SawCompletedJob", message)
+        ends = [time_of(job["status"].get("completionTime")) for job in jobs if condition_is(job, "Complete")]
+        latest = max([time_of(before.get("lastSuccessfulTime")), *ends])
+        return {
+            "active": [_reference(job) for job in running],
+            "lastScheduleTime": before.get("lastScheduleTime"),
+            "lastSuccessfulTime": rfc3339(latest) if latest else None,
+        }
+
+    async def _follow_schedule(self, cron_job: Object, jobs: Sequence[Object], status: dict[str, Any]) -> float | None:
+        now = self._clock.now()
+        spec = cron_job["spec"]
+        try:
+            schedule = Schedule.parse(spec["schedule"])
+            zone = _zone(spec.get("timeZone"))
+        except (ScheduleError, ZoneInfoNotFoundError) as error:
+            message = f"unparseable schedule: {spec['schedule']!r}: {error}"
+            self._events.event(cron_job, "Warning", "UnparseableSchedule", message)
+            return None
+        following = schedule.next_after(now, zone)
+        wait = following - now if following is not None else None
+        due = self._last_due(cron_job, schedule, zone, now)
+        if due is None:
+            return wait
+        deadline = spec.get("startingDeadlineSeconds")
+        if deadline is not None and due + deadline < now:
+            message = f"Missed scheduled time to start a job: {rfc3339(due)}"
+            self._events.event(cron_job, "Warning", "MissSchedule", message)
+            return wait
+        running = [job for job in jobs if not _is_finished(job)]
+        if any(time_of(job["metadata"].get("annotations", {}).get(SCHEDULED_AT)) == due for job in jobs):
+            status["lastScheduleTime"] = rfc3339(due)
+            return wait
+        if running and spec.get("concurrencyPolicy") == "Forbid":
+            message = "Not starting job because prior execution is running and concurrency policy is Forbid"
+            self._events.event(cron_job, "Normal", "JobAlreadyActive", message)
+            return wait
+        if spec.get("concurrencyPolicy") == "Replace":
+            for job in running:
+                await self._delete(cron_job, job)
+            status["active"] = []
+        await self._start(cron_job, due, status)
+        return wait
+
+    def _last_due(self, cron_job: Object, schedule: Schedule, zone: tzinfo, now: float) -> float | None:
+        """The latest start that should have happened by now and has not."""
+        since = time_of((cron_job.get("status") or {}).get("lastScheduleTime")) or created_at(cron_job)
+        deadline = cron_job["spec"].get("startingDeadlineSeconds")
+        if deadline is not None:
+            since = max(since, now - deadline)
+        due: float | None = None
+        missed = 0
+        following = schedule.next_after(since, zone)
+        while following is not None and following <= now:
+            due = following
+            missed += 1
+            if missed == MISSED_MAX:
+                message = (
+                    "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+                )
+                self._events.event(cron_job, "Warning", "TooManyMissedTimes", message)
+                # From here on only the last one counts: look at the last day alone.
+                following = schedule.next_after(max(following, now - 86400), zone)
+                continue
+            following = schedule.next_after(following, zone)
+        return due
+
+    async def _start(self, cron_job: Object, due: float, status: dict[str, Any]) -> None:
+        template = cron_job["spec"]["jobTemplate"]
+        metadata = template.get("metadata") or {}
+        body = {
+            "metadata": {
+                # The minute makes the name, so a start can happen only once.
+                "name": f"{name_of(cron_job)}-{int(due) // 60}",
+                "namespace": namespace_of(cron_job),
+                "labels": dict(metadata.get("labels") or {}),
+                "annotations": {**(metadata.get("annotations") or {}), SCHEDULED_AT: rfc3339(due)},
+                "ownerReferences": [controller_reference(cron_job, CRON_JOBS)],
+            },
+            "spec": copied(template["spec"]),
+        }
+        try:
+            job = await self._client.create(JOBS, body, namespace_of(cron_job))
+        except ApiError as error:
+            if is_namespace_terminating(error):
+                return
+            if error.reason != "AlreadyExists":
+                self._events.event(cron_job, "Warning", "FailedCreate", f"Error creating job: {error.message}")
+                raise
+        else:
+            self._events.event(cron_job, "Normal", "SuccessfulCreate", f"Created job {name_of(job)}")
+            status["active"] = [*status["active"], _reference(job)]
+        status["lastScheduleTime"] = rfc3339(due)
+
+    async def _clean_up(self, cron_job: Object, jobs: Sequence[Object]) -> None:
+        for condition, field, default in (
+            ("Complete", "successfulJobsHistoryLimit", 3),
+            ("Failed", "failedJobsHistoryLimit", 1),
+        ):
+            ended = sorted(
+                (job for job in jobs if condition_is(job, condition) and not is_deleting(job)), key=_start_of
+            )
+            for job in ended[: max(0, len(ended) - cron_job["spec"].get(field, default))]:
+                await self._delete(cron_job, job)
+
+    async def _delete(self, cron_job: Object, job: Object) -> None:
+        try:
+            await self._client.delete(JOBS, name_of(job), namespace_of(job), propagation_policy="Background")
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        else:
+            self._events.event(cron_job, "Normal", "SuccessfulDelete", f"Deleted job {name_of(job)}")
+
+
+def _zone(name: str | None) -> tzinfo:
+    return ZoneInfo(name) if name else UTC
+
+
+def _is_finished(job: Object) -> bool:
+    return condition_is(job, "Complete") or condition_is(job, "Failed")
+
+
+def _start_of(job: Object) -> tuple[float, str]:
+    return time_of((job.get("status") or {}).get("startTime")), name_of(job)
+
+
+def _reference(job: Object) -> dict[str, Any]:
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "namespace": namespace_of(job),
+        "name": name_of(job),
+        "uid": uid_of(job),
+        "resourceVersion": job["metadata"]["resourceVersion"],
+    }

@@ -1,0 +1,184 @@
+"""The status of PodDisruptionBudgets: how many pods may go now. The eviction subresource decides by it.
+
+Left out: owners of foreign kinds that have a scale subresource (a budget over their pods in percent says SyncFailed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twinplane.clock import rfc3339
+from twinplane.controlplane.controllers.contract import Context, Enqueue, Informer, Key
+from twinplane.controlplane.controllers.int_or_percent import scaled
+from twinplane.controlplane.controllers.ownership import key_of
+from twinplane.controlplane.controllers.pods import is_ready, phase_of
+from twinplane.controlplane.controllers.status import write_status
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.indexes import BY_SELECTOR, selected, selecting, selector_index
+from twinplane.kubeclient.meta import (
+    conditions_of,
+    controller_of,
+    is_deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+    time_of,
+    uid_of,
+    with_condition,
+)
+from twinplane.kubeclient.resources import (
+    DEPLOYMENTS,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
+)
+from twinplane.kubeclient.selectors import selector_of
+
+DELETION_TIMEOUT_SECONDS = 120.0
+"""An eviction that was allowed and has led to no deletion by then counts no more."""
+
+
+class ScaleUnknownError(Exception):
+    """The message is that of the SyncFailed condition."""
+
+
+class DisruptionController:
+    name = "disruption-controller"
+    workers = 2
+
+    def __init__(self, context: Context) -> None:
+        self._client = context.client
+        self._clock = context.clock
+        self._budgets = context.informers.of(POD_DISRUPTION_BUDGETS)
+        self._pods = context.informers.of(PODS)
+        self._owners: dict[str, Informer] = {
+            resource.kind: context.informers.of(resource)
+            for resource in (DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS)
+        }
+        self._budgets.add_index(BY_SELECTOR, lambda budget: selector_index(budget, budget["spec"].get("selector")))
+
+    def watch(self, enqueue: Enqueue) -> None:
+        def budget_changed(old: Object | None, new: Object | None) -> None:
+            if new is not None:
+                enqueue(key_of(new))
+
+        def pod_changed(old: Object | None, new: Object | None) -> None:
+            if old is not None and new is not None and _relevant(old) == _relevant(new):
+                return
+            for pod in (old, new):
+                if pod is not None:
+                    self._enqueue_budgets(pod, enqueue)
+
+        def owner_changed(old: Object | None, new: Object | None) -> None:
+            if old is None or new is None or old["spec"].get("replicas") == new["spec"].get("replicas"):
+                return
+            template = {"metadata": {**new["spec"]["template"]["metadata"], "namespace": namespace_of(new)}}
+            self._enqueue_budgets(template, enqueue)
+
+        self._budgets.add_handler(budget_changed)
+        self._pods.add_handler(pod_changed)
+        for owners in self._owners.values():
+            owners.add_handler(owner_changed)
+
+    def _enqueue_budgets(self, pod: Object, enqueue: Enqueue) -> None:
+        for budget in selecting(self._budgets, pod):
+            if selector_of(budget["spec"].get("selector")).matches(labels_of(pod)):
+                enqueue(key_of(budget))
+
+    async def reconcile(self, key: Key) -> float | None:
+        budget = self._budgets.get(key.name, key.namespace)
+        if budget is None or is_deleting(budget):
+            return None
+        pods = selected(self._pods, key.namespace, budget["spec"].get("selector"))
+        now = self._clock.now()
+        disrupted, again = _still_disrupted(budget, pods, now)
+        healthy = sum(is_ready(pod) and not is_deleting(pod) and name_of(pod) not in disrupted for pod in pods)
+        before = budget.get("status") or {}
+        try:
+            expected, desired = self._expected(budget, pods)
+        except ScaleUnknownError as error:
+            condition = _condition("False", "SyncFailed", str(error), budget, now)
+            status = {**before, "disruptionsAllowed": 0, "conditions": with_condition(conditions_of(budget), condition)}
+            await write_status(self._client, POD_DISRUPTION_BUDGETS, budget, status)
+            return again
+        allowed = max(0, healthy - desired) if expected > 0 else 0
+        status = {
+            "currentHealthy": healthy,
+            "desiredHealthy": desired,
+            "expectedPods": expected,
+            "disruptionsAllowed": allowed,
+            "observedGeneration": budget["metadata"].get("generation", 0),
+        }
+        if disrupted:
+            status["disruptedPods"] = disrupted
+        verdict = ("True", "SufficientPods") if allowed > 0 else ("False", "InsufficientPods")
+        status["conditions"] = with_condition(conditions_of(budget), _condition(*verdict, "", budget, now))
+        await write_status(self._client, POD_DISRUPTION_BUDGETS, budget, status)
+        return again
+
+    def _expected(self, budget: Object, pods: Sequence[Object]) -> tuple[int, int]:
+        """(pods that should be there, pods that must be healthy)."""
+        spec = budget["spec"]
+        if spec.get("maxUnavailable") is not None:
+            expected = self._scale_of_owners(pods)
+            return expected, max(0, expected - scaled(spec["maxUnavailable"], expected, round_up=True))
+        minimum = spec.get("minAvailable", 1)
+        if isinstance(minimum, int):
+            return len(pods), minimum
+        expected = self._scale_of_owners(pods)
+        return expected, scaled(minimum, expected, round_up=True)
+
+    def _scale_of_owners(self, pods: Sequence[Object]) -> int:
+        scales: dict[str, int] = {}
+        for pod in pods:
+            reference = controller_of(pod)
+            if reference is None:
+                continue
+            owner = self._owner(reference, namespace_of(pod))
+            if owner is not None:
+                scales[uid_of(owner)] = int(owner["spec"].get("replicas", 1))
+        return sum(scales.values())
+
+    def _owner(self, reference: dict[str, Any], namespace: str) -> Object | None:
+        """The top controller: a ReplicaSet's Deployment has the number that was asked for."""
+        informer = self._owners.get(reference["kind"])
+        if informer is None:
+            raise ScaleUnknownError(f"{reference['kind']} does not implement the scale subresource")
+        owner = informer.get(reference["name"], namespace)
+        if owner is None or uid_of(owner) != reference["uid"]:
+            return None
+        above = controller_of(owner)
+        if above is not None and reference["kind"] == REPLICA_SETS.kind and above["kind"] == DEPLOYMENTS.kind:
+            return self._owner(above, namespace)
+        return owner
+
+
+def _still_disrupted(budget: Object, pods: Sequence[Object], now: float) -> tuple[dict[str, str], float | None]:
+    """Evictions that the API server allowed and that are still on their way, and when the next one runs out."""
+    names = {name_of(pod) for pod in pods if not is_deleting(pod)}
+    kept: dict[str, str] = {}
+    waits = []
+    for name, at in ((budget.get("status") or {}).get("disruptedPods") or {}).items():
+        left = time_of(at) + DELETION_TIMEOUT_SECONDS - now
+        if name in names and left > 0:
+            kept[name] = at
+            waits.append(left)
+    return kept, min(waits, default=None)
+
+
+def _condition(status: str, reason: str, message: str, budget: Object, now: float) -> dict[str, Any]:
+    return {
+        "type": "DisruptionAllowed",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": budget["metadata"].get("generation", 0),
+        "lastTransitionTime": rfc3339(now),
+    }
+
+
+def _relevant(pod: Object) -> tuple[Any, ...]:
+    return is_ready(pod), phase_of(pod), is_deleting(pod), dict(labels_of(pod)), controller_of(pod)

@@ -1,0 +1,249 @@
+"""Runs Jobs to completion.
+
+Left out: `podFailurePolicy`, `successPolicy`, `backoffLimitPerIndex` and `managedBy` other than this controller (a Job
+managed by another one is left alone, as it should be).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twinplane.clock import rfc3339
+from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
+from twinplane.controlplane.controllers.expectations import TIMEOUT_SECONDS, Expectations
+from twinplane.controlplane.controllers.job import accounting, completion_indexes, verdict
+from twinplane.controlplane.controllers.job.accounting import Books
+from twinplane.controlplane.controllers.job.pods import (
+    TRACKING,
+    finished_at,
+    is_indexed,
+    is_tracked,
+    pod_of,
+    selector_of_job,
+)
+from twinplane.controlplane.controllers.ownership import Ownership, key_of
+from twinplane.controlplane.controllers.podcontrol import PodControl, gathered, is_namespace_terminating, slow_start
+from twinplane.controlplane.controllers.pods import is_ready
+from twinplane.controlplane.controllers.status import write_status
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import ApiError
+from twinplane.kubeclient.meta import (
+    condition_is,
+    conditions_of,
+    created_at,
+    finalizers_of,
+    is_deleting,
+    name_of,
+    namespace_of,
+    uid_of,
+    with_condition,
+)
+from twinplane.kubeclient.resources import JOBS, PODS
+
+BURST = 500
+BACKOFF_SECONDS = (10.0, 600.0)
+"""Before a failed pod is replaced; doubles with every failure in a row."""
+THIS_CONTROLLER = "kubernetes.io/job-controller"
+
+
+class JobController:
+    name = "job-controller"
+    workers = 5
+
+    def __init__(self, context: Context) -> None:
+        self._client = context.client
+        self._clock = context.clock
+        self._events = context.events
+        self._jobs = context.informers.of(JOBS)
+        self._expectations = Expectations(context.clock)
+        self._control = PodControl(context.client, context.events)
+        self._ownership = Ownership(
+            context.client,
+            self._jobs,
+            context.informers.of(PODS),
+            selector=selector_of_job,
+            expectations=self._expectations,
+        )
+        self._failures: dict[str, tuple[int, float]] = {}
+        """By uid: failures in a row, and when the last one happened."""
+
+    def watch(self, enqueue: Enqueue) -> None:
+        def changed(old: Object | None, new: Object | None) -> None:
+            body = new or old
+            assert body is not None
+            if new is None:
+                self._expectations.forget(key_of(body))
+                self._failures.pop(uid_of(body), None)
+            enqueue(key_of(body))
+
+        self._jobs.add_handler(changed)
+        self._ownership.watch(enqueue)
+
+    async def reconcile(self, key: Key) -> float | None:
+        job = self._jobs.get(key.name, key.namespace)
+        if job is None or job["spec"].get("managedBy", THIS_CONTROLLER) != THIS_CONTROLLER:
+            return None
+        settled = self._expectations.satisfied(key)
+        pods = await self._ownership.claim(job)
+        if is_deleting(job) or any(condition_is(job, entry) for entry in verdict.FINISHED):
+            await self._release([pod for pod in pods if is_tracked(pod)])
+            return None
+        if not settled:
+            return TIMEOUT_SECONDS
+        return await self._advance(key, job, pods)
+
+    async def _advance(self, key: Key, job: Object, pods: Sequence[Object]) -> float | None:
+        now = self._clock.now()
+        books = accounting.balance(job, pods)
+        self._note_failures(job, books, now)
+        outcome = verdict.verdict_of(job, pods, books, now)
+        status = self._status(job, pods, books, now)
+        failure: BaseException | None = None
+        again: float | None = None
+        if outcome is not None:
+            self._conclude(job, outcome, status)
+            await write_status(self._client, JOBS, job, status)
+            await self._stop(job, accounting.active(pods))
+        else:
+            self._note_suspension(job, status)
+            await write_status(self._client, JOBS, job, status)
+            failure, again = await self._manage(key, job, pods, books)
+        await self._release(books.settled)
+        if failure is not None:
+            raise failure
+        waits = [again, verdict.seconds_to_deadline({**job, "status": status}, now)]
+        return min((max(wait, 0.0) for wait in waits if wait is not None), default=None) if outcome is None else None
+
+    # -- the status ----------------------------------------------------------------------------------------------
+
+    def _status(self, job: Object, pods: Sequence[Object], books: Books, now: float) -> dict[str, Any]:
+        before = job.get("status") or {}
+        running = accounting.active(pods)
+        start = before.get("startTime")
+        status: dict[str, Any] = {
+            "startTime": start or (None if job["spec"].get("suspend") else rfc3339(now)),
+            "active": len(running),
+            "ready": sum(is_ready(pod) for pod in running),
+            "terminating": len(accounting.terminating(pods)),
+            "succeeded": books.succeeded,
+            "failed": books.failed,
+            "uncountedTerminatedPods": {
+                name: uids
+                for name, uids in (("succeeded", books.uncounted_succeeded), ("failed", books.uncounted_failed))
+                if uids
+            },
+        }
+        if is_indexed(job):
+            status["completedIndexes"] = completion_indexes.rendered(books.completed_indexes)
+        status["conditions"] = conditions_of(job)
+        kept = ("ready", "terminating", "uncountedTerminatedPods")
+        return {key: value for key, value in status.items() if value or key in kept}
+
+    def _conclude(self, job: Object, outcome: verdict.Verdict, status: dict[str, Any]) -> None:
+        """The verdict at once; the end itself when all pods are gone and counted."""
+        now = self._clock.now()
+        if not condition_is(job, outcome.type):
+            _set(status, verdict.condition(outcome.type, "True", outcome.reason, outcome.message, now))
+        if status.get("active") or status["terminating"] or status["uncountedTerminatedPods"]:
+            return
+        if outcome.final == "Complete":
+            status["completionTime"] = rfc3339(now)
+            self._events.event(job, "Normal", "Completed", "Job completed")
+        else:
+            self._events.event(job, "Warning", outcome.reason, outcome.message)
+        _set(status, verdict.condition(outcome.final, "True", outcome.reason, outcome.message, now))
+
+    def _note_suspension(self, job: Object, status: dict[str, Any]) -> None:
+        now = self._clock.now()
+        suspended = bool(job["spec"].get("suspend"))
+        if suspended == condition_is(job, "Suspended"):
+            return
+        if suspended:
+            status.pop("startTime", None)
+            _set(status, verdict.condition("Suspended", "True", "JobSuspended", "Job suspended", now))
+            self._events.event(job, "Normal", "Suspended", "Job suspended")
+        else:
+            status["startTime"] = rfc3339(now)
+            _set(status, verdict.condition("Suspended", "False", "JobResumed", "Job resumed", now))
+            self._events.event(job, "Normal", "Resumed", "Job resumed")
+
+    # -- the pods ------------------------------------------------------------------------------------------------
+
+    async def _manage(
+        self, key: Key, job: Object, pods: Sequence[Object], books: Books
+    ) -> tuple[BaseException | None, float | None]:
+        running = accounting.active(pods)
+        wanted = verdict.wanted_active(job, pods, books)
+        if len(running) > wanted:
+            surplus = _least_useful(running)[: len(running) - wanted]
+            # Without the finalizer they are not counted: nobody holds it against the Job that it was suspended.
+            await self._release(surplus)
+            await self._stop(job, surplus)
+            return None, None
+        replacing_late = job["spec"].get("podReplacementPolicy") == "Failed"
+        waiting = len(accounting.terminating(pods)) if replacing_late else 0
+        count = min(wanted - len(running) - waiting, BURST)
+        if count <= 0:
+            return None, None
+        pause = self._backoff(job)
+        if pause > 0:
+            return None, pause
+        indexes = verdict.missing_indexes(job, pods, books, count)
+        self._expectations.expect(key, creations=len(indexes))
+        made, failure = await slow_start(len(indexes), lambda n: self._control.create(pod_of(job, indexes[n]), job))
+        if made < len(indexes):
+            self._expectations.creation_observed(key, len(indexes) - made)
+        if isinstance(failure, ApiError) and is_namespace_terminating(failure):
+            return None, None
+        return failure, None
+
+    async def _stop(self, job: Object, pods: Sequence[Object]) -> None:
+        failures = await gathered([self._control.delete(pod, job) for pod in pods])
+        if failures:
+            raise failures[0]
+
+    async def _release(self, pods: Sequence[Object]) -> None:
+        """Let counted pods go, by taking the finalizer off."""
+        failures = await gathered([self._remove_finalizer(pod) for pod in pods])
+        if failures:
+            raise failures[0]
+
+    async def _remove_finalizer(self, pod: Object) -> None:
+        metadata = {
+            "uid": uid_of(pod),
+            "resourceVersion": pod["metadata"]["resourceVersion"],
+            "finalizers": [entry for entry in finalizers_of(pod) if entry != TRACKING] or None,
+        }
+        try:
+            await self._client.patch(PODS, name_of(pod), {"metadata": metadata}, namespace_of(pod))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+    # -- back-off ------------------------------------------------------------------------------------------------
+
+    def _note_failures(self, job: Object, books: Books, now: float) -> None:
+        count, last = self._failures.get(uid_of(job), (0, 0.0))
+        if books.new_successes:
+            count = 0
+        for pod in books.new_failures:
+            count += 1
+            last = max(last, finished_at(pod, now))
+        self._failures[uid_of(job)] = count, last
+
+    def _backoff(self, job: Object) -> float:
+        count, last = self._failures.get(uid_of(job), (0, 0.0))
+        if count == 0:
+            return 0.0
+        first, longest = BACKOFF_SECONDS
+        pause: float = min(first * 2 ** (count - 1), longest)
+        return last + pause - self._clock.now()
+
+
+def _set(status: dict[str, Any], condition: dict[str, Any]) -> None:
+    status["conditions"] = with_condition(status.get("conditions", []), condition)
+
+
+def _least_useful(pods: Sequence[Object]) -> list[Object]:
+    return sorted(pods, key=lambda pod: (is_ready(pod), -created_at(pod), name_of(pod)))

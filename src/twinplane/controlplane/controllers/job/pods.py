@@ -1,0 +1,87 @@
+"""The pods of a Job: what they look like, and how far they got. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twinplane.controlplane.controllers.pods import phase_of, pod_from_template
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import annotations_of, finalizers_of, is_deleting, name_of, time_of, uid_of
+from twinplane.kubeclient.resources import JOBS
+
+TRACKING = "batch.kubernetes.io/job-tracking"
+INDEX = "batch.kubernetes.io/job-completion-index"
+
+
+def is_indexed(job: Object) -> bool:
+    return bool(job["spec"].get("completionMode") == "Indexed")
+
+
+def selector_of_job(job: Object) -> dict[str, Any]:
+    return job["spec"].get("selector") or {"matchLabels": {"batch.kubernetes.io/controller-uid": uid_of(job)}}
+
+
+def pod_of(job: Object, index: int | None) -> Object:
+    pod = pod_from_template(job["spec"]["template"], job, JOBS)
+    metadata = pod["metadata"]
+    own = {"controller-uid": uid_of(job), "job-name": name_of(job)}
+    labels = metadata.setdefault("labels", {})
+    if not job["spec"].get("manualSelector"):
+        labels |= own | {f"batch.kubernetes.io/{key}": value for key, value in own.items()}
+    metadata["finalizers"] = [*metadata.get("finalizers", []), TRACKING]
+    if index is not None:
+        labels[INDEX] = str(index)
+        metadata.setdefault("annotations", {})[INDEX] = str(index)
+        metadata["generateName"] = f"{name_of(job)}-{index}-"
+        pod["spec"]["hostname"] = f"{name_of(job)}-{index}"
+        _add_index_variable(pod["spec"])
+    return pod
+
+
+def _add_index_variable(spec: dict[str, Any]) -> None:
+    source = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+        variables = container.setdefault("env", [])
+        if not any(variable["name"] == "JOB_COMPLETION_INDEX" for variable in variables):
+            variables.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": source})
+
+
+def index_of(pod: Object) -> int | None:
+    text = annotations_of(pod).get(INDEX, "")
+    return int(text) if text.isdigit() else None
+
+
+def is_tracked(pod: Object) -> bool:
+    return TRACKING in finalizers_of(pod)
+
+
+def succeeded(pod: Object) -> bool:
+    return phase_of(pod) == "Succeeded"
+
+
+def failed(pod: Object, *, only_failed: bool) -> bool:
+    """A pod that is being deleted counts as failed, unless `podReplacementPolicy: Failed` waits for its end."""
+    if phase_of(pod) == "Failed":
+        return True
+    return is_deleting(pod) and not only_failed and not succeeded(pod)
+
+
+def finished_at(pod: Object, now: float) -> float:
+    status = pod.get("status") or {}
+    ends = [
+        time_of((entry.get("state") or {}).get("terminated", {}).get("finishedAt"))
+        for entry in status.get("containerStatuses") or []
+    ]
+    return max(ends, default=0.0) or now
+
+
+def restarts(pods: Iterable[Object]) -> int:
+    """Of running and pending pods, for `restartPolicy: OnFailure`, where the kubelet repeats containers."""
+    total = 0
+    for pod in pods:
+        if phase_of(pod) in ("Running", "Pending"):
+            status = pod.get("status") or {}
+            for entry in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+                total += int(entry.get("restartCount", 0))
+    return total

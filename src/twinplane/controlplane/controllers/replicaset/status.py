@@ -1,0 +1,46 @@
+"""The status of a ReplicaSet, computed from its pods. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twinplane.clock import rfc3339
+from twinplane.controlplane.controllers.pods import is_available, is_ready
+from twinplane.controlplane.controllers.status import without_zeros
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import condition_of, conditions_of, labels_of, with_condition
+
+FAILURE = "ReplicaFailure"
+
+
+def status_of(
+    owner: Object, pods: Sequence[Object], failure: BaseException | None, surplus: int, now: float
+) -> dict[str, Any]:
+    """`surplus` is how many pods there were too many when `failure` happened: it tells creation from deletion."""
+    template_labels = (owner["spec"].get("template") or {}).get("metadata", {}).get("labels") or {}
+    min_ready = owner["spec"].get("minReadySeconds", 0)
+    counts = {
+        "replicas": len(pods),
+        "fullyLabeledReplicas": sum(template_labels.items() <= labels_of(pod).items() for pod in pods),
+        "readyReplicas": sum(is_ready(pod) for pod in pods),
+        "availableReplicas": sum(is_available(pod, min_ready, now) for pod in pods),
+        "observedGeneration": owner["metadata"].get("generation", 0),
+    }
+    return without_zeros({**counts, "conditions": _conditions(owner, failure, surplus, now)}, "replicas")
+
+
+def _conditions(owner: Object, failure: BaseException | None, surplus: int, now: float) -> list[dict[str, Any]]:
+    conditions = conditions_of(owner)
+    if failure is None:
+        return [condition for condition in conditions if condition["type"] != FAILURE]
+    if condition_of(owner, FAILURE) is not None:
+        return conditions
+    condition = {
+        "type": FAILURE,
+        "status": "True",
+        "reason": "FailedCreate" if surplus < 0 else "FailedDelete",
+        "message": str(failure),
+        "lastTransitionTime": rfc3339(now),
+    }
+    return with_condition(conditions, condition)

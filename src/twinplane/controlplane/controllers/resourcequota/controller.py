@@ -1,0 +1,97 @@
+"""Gives back quota: counts anew what a namespace uses when something in it was deleted or a quota was changed.
+
+Admission charges quotas as objects are made; a count here on every creation would only race with it. Types are followed
+from the first quota on that counts them, so a cluster without quotas pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twinplane.controlplane.admission import quota_usage
+from twinplane.controlplane.admission.pod_resources import Amounts, added
+from twinplane.controlplane.controllers.contract import Context, Enqueue, Informer, Key
+from twinplane.controlplane.controllers.ownership import key_of
+from twinplane.controlplane.controllers.pods import is_terminal
+from twinplane.controlplane.controllers.status import write_status
+from twinplane.kubeclient import resources
+from twinplane.kubeclient.contract import Object, Resource
+from twinplane.kubeclient.meta import is_deleting, namespace_of
+from twinplane.kubeclient.resources import PODS, RESOURCE_QUOTAS
+
+RECOUNT_SECONDS = 1.0
+"""Deletions come in bursts, and a count looks at a whole namespace."""
+SYNC_SECONDS = 0.1
+_TYPES = {(entry.group, entry.plural): entry for entry in vars(resources).values() if isinstance(entry, Resource)}
+
+
+class ResourceQuotaController:
+    name = "resourcequota-controller"
+    workers = 2
+
+    def __init__(self, context: Context) -> None:
+        self._client = context.client
+        self._clock = context.clock
+        self._informers = context.informers
+        self._quotas = context.informers.of(RESOURCE_QUOTAS)
+        self._followed: dict[Resource, Informer] = {}
+        self._counted_at: dict[Key, float] = {}
+        self._enqueue: Enqueue = lambda key: None
+
+    def watch(self, enqueue: Enqueue) -> None:
+        self._enqueue = enqueue
+
+        def changed(old: Object | None, new: Object | None) -> None:
+            if new is None:
+                assert old is not None
+                self._counted_at.pop(key_of(old), None)
+            elif old is None or old["spec"] != new["spec"]:
+                self._counted_at.pop(key_of(new), None)
+                enqueue(key_of(new))
+
+        self._quotas.add_handler(changed)
+
+    async def reconcile(self, key: Key) -> float | None:
+        quota = self._quotas.get(key.name, key.namespace)
+        if quota is None or is_deleting(quota):
+            return None
+        hard = quota["spec"].get("hard") or {}
+        informers = [self._follow(resource) for resource in counted_types(quota)]
+        if not all(informer.synced for informer in informers):
+            return SYNC_SECONDS
+        now = self._clock.now()
+        early = self._counted_at.get(key, 0.0) + RECOUNT_SECONDS - now
+        if early > 0:
+            return early
+        self._counted_at[key] = now
+        used: Amounts = {}
+        for informer in informers:
+            used = added(used, quota_usage.summed(informer.resource, informer.list(key.namespace), quota))
+        shown = {name: quota_usage.written(used.get(name, 0), text) for name, text in hard.items()}
+        await write_status(self._client, RESOURCE_QUOTAS, quota, {"hard": dict(hard), "used": shown})
+        return None
+
+    def _follow(self, resource: Resource) -> Informer:
+        informer = self._followed.get(resource)
+        if informer is None:
+            informer = self._followed[resource] = self._informers.of(resource)
+            informer.add_handler(self._release_handler(resource))
+        return informer
+
+    def _release_handler(self, resource: Resource) -> Callable[[Object | None, Object | None], None]:
+        def changed(old: Object | None, new: Object | None) -> None:
+            if old is None:
+                return
+            finished = resource == PODS and new is not None and is_terminal(new) and not is_terminal(old)
+            if new is None or finished:
+                for quota in self._quotas.list(namespace_of(old)):
+                    if resource in counted_types(quota):
+                        self._enqueue(key_of(quota))
+
+        return changed
+
+
+def counted_types(quota: Object) -> list[Resource]:
+    """The types whose objects a quota counts; custom resources are left to admission."""
+    places = {quota_usage.resource_of(name) for name in quota["spec"].get("hard") or {}}
+    return [_TYPES[place] for place in sorted(filter(None, places)) if place in _TYPES]

@@ -1,0 +1,198 @@
+"""The small controllers: budgets, Endpoints, aggregation, quota, the `kubernetes` Service; and the list of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.unit.controllers.world import World, running, running_status
+
+from twinplane.controlplane.controllers import all as everything
+from twinplane.controlplane.controllers.apiserverendpoint.controller import ApiServerEndpoint
+from twinplane.controlplane.controllers.clusterroleaggregation.controller import ClusterRoleAggregationController
+from twinplane.controlplane.controllers.contract import Context, Controller
+from twinplane.controlplane.controllers.disruption.controller import DisruptionController
+from twinplane.controlplane.controllers.endpoints.controller import EndpointsController
+from twinplane.controlplane.controllers.resourcequota.controller import ResourceQuotaController
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import condition_of
+from twinplane.kubeclient.resources import (
+    CLUSTER_ROLES,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    REPLICA_SETS,
+    RESOURCE_QUOTAS,
+    SERVICES,
+)
+from twinplane.testing.virtual_time import VirtualClock, virtual_time
+
+LABELS = {"app": "web"}
+
+
+def build(context: Context) -> Sequence[Controller]:
+    return [
+        DisruptionController(context),
+        EndpointsController(context),
+        ClusterRoleAggregationController(context),
+        ResourceQuotaController(context),
+        ApiServerEndpoint(context),
+    ]
+
+
+def pod(clock: VirtualClock, number: int, *, ready: bool = True, owner: Object | None = None) -> Object:
+    metadata: Object = {"name": f"web-{number}", "namespace": "default", "labels": LABELS}
+    if owner is not None:
+        reference = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "controller": True}
+        metadata["ownerReferences"] = [{**reference, "uid": owner["metadata"]["uid"]}]
+    status = running_status(clock, ready=ready, ip=f"10.0.0.{number}")
+    return {"metadata": metadata, "spec": {"nodeName": "n1", "containers": []}, "status": status}
+
+
+async def owned_pods(world: World, clock: VirtualClock, replicas: int, ready: int) -> None:
+    template = {"metadata": {"labels": LABELS}}
+    body = {"metadata": {"name": "web"}, "spec": {"replicas": replicas, "selector": {}, "template": template}}
+    owner = await world.cluster.create(REPLICA_SETS, body, "default")
+    world.cluster.seed(PODS, *(pod(clock, n, ready=n <= ready, owner=owner) for n in range(1, replicas + 1)))
+
+
+async def budget(world: World, **spec: object) -> None:
+    body = {"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": LABELS}, **spec}}
+    await world.cluster.create(POD_DISRUPTION_BUDGETS, body, "default")
+    await world.settle()
+
+
+def budget_status(world: World) -> tuple[int, int, int, int]:
+    found = world.one(POD_DISRUPTION_BUDGETS, "web")["status"]
+    return found["expectedPods"], found["desiredHealthy"], found["currentHealthy"], found["disruptionsAllowed"]
+
+
+@virtual_time
+async def test_budgets(clock: VirtualClock) -> None:
+    cases: list[tuple[Object, tuple[int, int, int, int]]] = [
+        ({"minAvailable": 3}, (5, 3, 4, 1)),
+        ({"minAvailable": "50%"}, (5, 3, 4, 1)),
+        ({"maxUnavailable": 1}, (5, 4, 4, 0)),
+        ({"maxUnavailable": "50%"}, (5, 2, 4, 2)),
+    ]
+    for spec, expected in cases:
+        async with running(clock, build) as world:
+            await owned_pods(world, clock, 5, ready=4)
+            await budget(world, **spec)
+            assert budget_status(world) == expected, spec
+            condition = condition_of(world.one(POD_DISRUPTION_BUDGETS, "web"), "DisruptionAllowed")
+            assert condition is not None
+            assert condition["reason"] == ("SufficientPods" if expected[3] else "InsufficientPods")
+
+
+@virtual_time
+async def test_budget_follows_its_pods(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await owned_pods(world, clock, 3, ready=3)
+        await budget(world, minAvailable=2)
+        assert budget_status(world)[3] == 1
+        status = running_status(clock, ready=False)
+        await world.cluster.patch(PODS, "web-1", {"status": status}, "default", subresource="status")
+        await world.settle()
+        assert budget_status(world)[3] == 0
+
+
+@virtual_time
+async def test_disrupted_pods_are_taken_off_until_they_run_out(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await owned_pods(world, clock, 3, ready=3)
+        await budget(world, minAvailable=1)
+        patch = {"status": {"disruptedPods": {"web-1": "2023-11-14T22:13:21Z"}}}
+        await world.cluster.patch(POD_DISRUPTION_BUDGETS, "web", patch, "default", subresource="status")
+        await world.settle()
+        assert budget_status(world)[2:] == (2, 1)
+        await world.settle(120)
+        assert budget_status(world)[2:] == (3, 2)
+
+
+@virtual_time
+async def test_endpoints(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.cluster.seed(PODS, pod(clock, 1), pod(clock, 2, ready=False))
+        ports = [{"port": 80, "targetPort": 8080, "protocol": "TCP"}]
+        body = {"metadata": {"name": "web"}, "spec": {"selector": LABELS, "clusterIP": "10.1.1.1", "ports": ports}}
+        await world.cluster.create(SERVICES, body, "default")
+        await world.settle()
+        (subset,) = world.one(ENDPOINTS, "web")["subsets"]
+        assert [entry["ip"] for entry in subset["addresses"]] == ["10.0.0.1"]
+        assert [entry["ip"] for entry in subset["notReadyAddresses"]] == ["10.0.0.2"]
+        assert subset["ports"] == [{"port": 8080, "protocol": "TCP"}]
+        before = world.cluster.revision
+        await world.settle(1000)
+        assert world.cluster.revision == before
+        await world.cluster.delete(SERVICES, "web", "default")
+        await world.settle()
+        assert world.names(ENDPOINTS) == []
+
+
+def rule(name: str) -> Object:
+    return {"apiGroups": [""], "resources": [name], "verbs": ["get"]}
+
+
+@virtual_time
+async def test_cluster_roles_are_aggregated(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        selectors = [{"matchLabels": {"to-view": "true"}}]
+        view = {"metadata": {"name": "view"}, "aggregationRule": {"clusterRoleSelectors": selectors}, "rules": None}
+        await world.cluster.create(CLUSTER_ROLES, view)
+        for name in ("b", "a"):
+            metadata = {"name": name, "labels": {"to-view": "true"}}
+            await world.cluster.create(CLUSTER_ROLES, {"metadata": metadata, "rules": [rule(name), rule("both")]})
+        await world.settle()
+        assert world.one(CLUSTER_ROLES, "view")["rules"] == [rule("a"), rule("both"), rule("b")]
+        await world.cluster.delete(CLUSTER_ROLES, "a")
+        await world.settle()
+        assert world.one(CLUSTER_ROLES, "view")["rules"] == [rule("b"), rule("both")]
+
+
+@virtual_time
+async def test_quota_is_given_back(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.cluster.seed(PODS, pod(clock, 1), pod(clock, 2))
+        body = {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5", "count/secrets": "1"}}}
+        await world.cluster.create(RESOURCE_QUOTAS, body, "default")
+        await world.settle()
+        status = {"hard": {"pods": "5", "count/secrets": "1"}, "used": {"pods": "2", "count/secrets": "0"}}
+        assert world.one(RESOURCE_QUOTAS, "q")["status"] == status
+        await world.cluster.delete(PODS, "web-1", "default", grace_period_seconds=0)
+        await world.settle(2)
+        assert world.one(RESOURCE_QUOTAS, "q")["status"]["used"]["pods"] == "1"
+
+
+@virtual_time
+async def test_the_kubernetes_service(clock: VirtualClock) -> None:
+    options = {"advertise-address": "127.0.0.1", "advertise-port": "6443", "kubernetes-service-ip": "10.100.0.1"}
+    async with running(clock, build, options=options) as world:
+        await world.settle()
+        service = world.one(SERVICES, "kubernetes")
+        assert service["spec"]["clusterIP"] == "10.100.0.1"
+        (entry,) = world.cluster.objects(ENDPOINT_SLICES)
+        assert entry["endpoints"] == [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]
+        assert world.one(ENDPOINTS, "kubernetes")["subsets"][0]["addresses"] == [{"ip": "127.0.0.1"}]
+        for resource in (SERVICES, ENDPOINTS):
+            await world.cluster.delete(resource, "kubernetes", "default")
+        await world.settle()
+        assert world.names(SERVICES) == world.names(ENDPOINTS) == ["kubernetes"]
+
+
+@virtual_time
+async def test_all_controllers_start_and_idle(clock: VirtualClock) -> None:
+    async with running(
+        clock, lambda context: everything.controllers(context, types=list, root_certificate="")
+    ) as world:
+        await world.settle(10)
+        before = world.cluster.revision
+        await world.settle(10_000)
+        assert world.cluster.revision == before
+
+
+@virtual_time
+async def test_controllers_have_distinct_names(clock: VirtualClock) -> None:
+    world = World(clock)
+    names = [entry.name for entry in everything.controllers(world.context, types=list, root_certificate="")]
+    assert len(names) == len(set(names))

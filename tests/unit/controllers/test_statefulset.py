@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.unit.controllers.world import World, pod_template, running
+
+from twinplane.controlplane.controllers.contract import Context, Controller
+from twinplane.controlplane.controllers.statefulset.controller import StatefulSetController
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.resources import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
+from twinplane.testing.virtual_time import VirtualClock, virtual_time
+
+LABELS = {"app": "db"}
+CLAIM = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
+
+
+def build(context: Context) -> Sequence[Controller]:
+    return [StatefulSetController(context)]
+
+
+def stateful_set(replicas: int = 3, **spec: Any) -> Object:
+    defaults = {
+        "replicas": replicas,
+        "serviceName": "db",
+        "selector": {"matchLabels": LABELS},
+        "template": pod_template(LABELS),
+        "podManagementPolicy": "OrderedReady",
+        "updateStrategy": {"type": "RollingUpdate"},
+    }
+    return {"metadata": {"name": "db", "namespace": "default"}, "spec": {**defaults, **spec}}
+
+
+async def change(world: World, **spec: Any) -> None:
+    await world.cluster.patch(STATEFUL_SETS, "db", {"spec": spec}, "default")
+
+
+async def set_image(world: World, image: str) -> None:
+    await change(world, template={"spec": {"containers": [{"name": "app", "image": image}]}})
+
+
+def images(world: World) -> list[str]:
+    return [pod["spec"]["containers"][0]["image"] for pod in world.pods()]
+
+
+def status(world: World) -> Object:
+    found: Object = world.one(STATEFUL_SETS, "db")["status"]
+    return found
+
+
+@virtual_time
+async def test_pods_have_names_and_claims(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(STATEFUL_SETS, stateful_set(volumeClaimTemplates=[CLAIM]))
+        await world.settle()
+        assert world.names(PODS) == ["db-0", "db-1", "db-2"]
+        assert world.names(PERSISTENT_VOLUME_CLAIMS) == ["data-db-0", "data-db-1", "data-db-2"]
+        pod = world.one(PODS, "db-1")
+        assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == ("db-1", "db")
+        assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "data-db-1"
+        assert pod["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] == "db-1"
+        assert pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] == "1"
+        (revision,) = world.names(CONTROLLER_REVISIONS)
+        assert status(world) == {
+            "observedGeneration": 1,
+            "replicas": 3,
+            "readyReplicas": 3,
+            "availableReplicas": 3,
+            "currentReplicas": 3,
+            "updatedReplicas": 3,
+            "currentRevision": revision,
+            "updateRevision": revision,
+            "collisionCount": 0,
+        }
+
+
+@virtual_time
+async def test_ordered_waits_for_each(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.unready = {"db-1"}
+        await world.cluster.create(STATEFUL_SETS, stateful_set())
+        await world.settle()
+        assert world.names(PODS) == ["db-0", "db-1"]
+
+
+@virtual_time
+async def test_parallel_does_not(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.unready = {"db-*"}
+        await world.cluster.create(STATEFUL_SETS, stateful_set(podManagementPolicy="Parallel"))
+        await world.settle()
+        assert world.names(PODS) == ["db-0", "db-1", "db-2"]
+        await change(world, replicas=0)
+        await world.settle()
+        assert world.names(PODS) == []
+
+
+@virtual_time
+async def test_scales_down_from_the_end_and_keeps_claims(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(STATEFUL_SETS, stateful_set(volumeClaimTemplates=[CLAIM]))
+        await world.settle()
+        await change(world, replicas=1)
+        await world.settle()
+        assert world.names(PODS) == ["db-0"]
+        gone = [name for verb, kind, name in world.cluster.writes if verb == "delete" and kind == PODS]
+        assert list(dict.fromkeys(gone)) == ["db-2", "db-1"]
+        assert len(world.names(PERSISTENT_VOLUME_CLAIMS)) == 3
+
+
+@virtual_time
+async def test_claims_go_with_scaled_down_pods_where_asked(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        policy = {"whenScaled": "Delete", "whenDeleted": "Retain"}
+        body = stateful_set(2, volumeClaimTemplates=[CLAIM], persistentVolumeClaimRetentionPolicy=policy)
+        await world.cluster.create(STATEFUL_SETS, body)
+        await world.settle()
+        await change(world, replicas=1)
+        await world.settle()
+        (owner,) = world.one(PERSISTENT_VOLUME_CLAIMS, "data-db-1")["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"]) == ("Pod", "db-1")
+
+
+@virtual_time
+async def test_rolls_from_the_end(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(STATEFUL_SETS, stateful_set())
+        await world.settle()
+        world.unready = {"db-1"}
+        await set_image(world, "app:2")
+        await world.settle()
+        assert images(world) == ["app:1", "app:2", "app:2"]
+        assert status(world)["updatedReplicas"] == 2
+        assert status(world)["currentRevision"] != status(world)["updateRevision"]
+        world.unready = set()
+        await world.cluster.delete(PODS, "db-1", "default")
+        await world.settle()
+        assert images(world) == ["app:2"] * 3
+        assert status(world)["currentRevision"] == status(world)["updateRevision"]
+
+
+@virtual_time
+async def test_partition(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
+        await world.cluster.create(STATEFUL_SETS, stateful_set(updateStrategy=strategy))
+        await world.settle()
+        await set_image(world, "app:2")
+        await world.settle()
+        assert images(world) == ["app:1", "app:1", "app:2"]
+        await world.cluster.delete(PODS, "db-0", "default")
+        await world.settle()
+        assert images(world) == ["app:1", "app:1", "app:2"]
+
+
+@virtual_time
+async def test_on_delete(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(STATEFUL_SETS, stateful_set(updateStrategy={"type": "OnDelete"}))
+        await world.settle()
+        await set_image(world, "app:2")
+        await world.settle()
+        await world.cluster.delete(PODS, "db-1", "default")
+        await world.settle()
+        assert images(world) == ["app:1", "app:2", "app:1"]
+
+
+@virtual_time
+async def test_failed_pods_are_made_again_under_their_name(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(STATEFUL_SETS, stateful_set(1))
+        await world.settle()
+        before = world.one(PODS, "db-0")["metadata"]["uid"]
+        await world.cluster.patch(PODS, "db-0", {"status": {"phase": "Failed"}}, "default", subresource="status")
+        await world.settle()
+        after = world.one(PODS, "db-0")
+        assert after["metadata"]["uid"] != before
+        assert after["status"]["phase"] == "Running"
+        assert len(world.events("RecreatingFailedPod")) == 1
+
+
+@virtual_time
+async def test_ordinals_may_start_elsewhere(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(STATEFUL_SETS, stateful_set(2, ordinals={"start": 5}))
+        await world.settle()
+        assert world.names(PODS) == ["db-5", "db-6"]
