@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 from twinplane.clock import Clock, SystemClock
 from twinplane.dataplane.simulation.aws import HttpAws
@@ -26,6 +27,7 @@ from twinplane.kubeclient.informer import SharedInformer
 from twinplane.kubeclient.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 
 HOST = "127.0.0.1"
+CONNECT_RETRY_SECONDS = 0.05
 
 
 class Simulation:
@@ -102,9 +104,23 @@ async def run(config: SimulationConfig) -> None:
         api = KubeletApi(simulation.pods, simulation.logs, clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(broadcaster.run(), name="events")
-            group.create_task(simulation.run(), name="simulation")
+            group.create_task(_run_when_reachable(simulation, config.api_server), name="simulation")
             group.create_task(listener.run(), name="endpoints")
             group.create_task(api.run(HOST, config.kubelet_port, context), name="kubelet API")
+
+
+async def _run_when_reachable(simulation: Simulation, api_server: str) -> None:
+    """A new cluster's control plane starts beside this process: its first answer should not wait for a back-off."""
+    address = urlsplit(api_server)
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+        except OSError:
+            await asyncio.sleep(CONNECT_RETRY_SECONDS)
+        else:
+            writer.close()
+            break
+    await simulation.run()
 
 
 def _template(config: SimulationConfig) -> NodeTemplate:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -49,7 +50,7 @@ def load(version: str) -> Definitions:
     """
     if version not in SUPPORTED_VERSIONS:
         raise ValueError(f"Kubernetes {version} is not supported; choose one of {', '.join(SUPPORTED_VERSIONS)}")
-    path = files("kubernetes_validate") / "kubernetes-json-schema" / f"v{version}.0-local" / "_definitions.json"
+    path = _package_folder() / "kubernetes-json-schema" / f"v{version}.0-local" / "_definitions.json"
     text = _nullable.sub(rb'"\1"', path.read_bytes()).replace(b'"#/$defs/', b'"#/definitions/')
     definitions: Definitions = orjson.loads(text)["$defs"]
     definitions.update(_LOOSENED)
@@ -58,6 +59,14 @@ def load(version: str) -> Definitions:
     for definition in definitions.values():
         _drop_type_enumerations(definition)
     return definitions
+
+
+def _package_folder() -> Path:
+    """Of kubernetes-validate, whose data is all that is wanted: importing it costs a tenth of a second of start-up."""
+    spec = find_spec("kubernetes_validate")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("the package kubernetes-validate is not installed")
+    return Path(spec.submodule_search_locations[0])
 
 
 def _drop_type_enumerations(definition: dict[str, Any]) -> None:
