@@ -12,7 +12,7 @@ from twinplane.cli.region_access import region_access
 
 def _get(arguments: argparse.Namespace) -> None:
     access = region_access(arguments.data_dir)
-    answer = internal(access.settings, "/_twinplane/loadbalancers")
+    answer = internal(access, "/_twinplane/loadbalancers")
     if answer is None:
         raise CommandError(f"the region in {access.directory.root} is not running: start it with `twinplane up`")
     balancers = answer["loadBalancers"]

@@ -17,10 +17,11 @@ from typing import Any
 
 from twinplane.cli.command import Command, no_arguments, output_flag
 from twinplane.cli.output import CommandError, print_document, print_table
-from twinplane.cli.region_access import region_access
+from twinplane.cli.region_access import RegionAccess, region_access
 from twinplane.region import launcher
 from twinplane.region.data_directory import DataDirectory
 from twinplane.region.settings import BadSettings, Settings
+from twinplane.sigv4 import Signer
 
 
 def _up_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +107,7 @@ def _is_ours(directory: DataDirectory) -> bool:
 
 def _status(arguments: argparse.Namespace) -> None:
     access = region_access(arguments.data_dir)
-    answer = internal(access.settings, "/_twinplane/status")
+    answer = internal(access, "/_twinplane/status")
     if answer is None:
         raise CommandError(f"the region in {access.directory.root} is not running: start it with `twinplane up`")
     if arguments.output != "table":
@@ -121,15 +122,22 @@ def _status(arguments: argparse.Namespace) -> None:
         print_table(("CLUSTER", "STATUS", "VERSION", "INSTANCES", "ENDPOINT"), rows)
 
 
-def internal(settings: Settings, path: str) -> dict[str, Any] | None:
+def internal(access: RegionAccess, path: str) -> dict[str, Any] | None:
+    """What the daemon says under /_twinplane/; None when it does not run."""
+    settings = access.settings
+    signer = Signer(access.access_key_id, access.secret_access_key, access.session_token, settings.region, "eks")
+    headers = signer.headers("GET", settings.endpoint_url + path, time.time())
     connection = http.client.HTTPConnection(settings.host, settings.port, timeout=10)
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {settings.secret_access_key}"})
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
     except (OSError, ValueError, http.client.HTTPException):
         return None
     finally:
         connection.close()
+    if response.status != http.client.OK:
+        raise CommandError(f"the region refused: {answer.get('message', response.status)}")
     return answer
 
 

@@ -50,7 +50,6 @@ class NodeGroup:
     role_arn: str = ""
     role_name: str = ""
     policies: tuple[str, ...] = ()
-    max_pods: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +187,6 @@ def _node_group(entry: dict[str, Any], source: str, problems: list[str]) -> Node
         role_arn=iam.get("instanceRoleARN") or "",
         role_name=iam.get("instanceRoleName") or "",
         policies=tuple(iam.get("attachPolicyARNs") or ()),
-        max_pods=entry.get("maxPodsPerNode") or 0,
     )
 
 
