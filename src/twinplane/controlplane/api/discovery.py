@@ -1,0 +1,188 @@
+"""The paths that are not about resources: discovery, OpenAPI, version, health and metrics.
+
+Documents are made by `types.discovery` and `types.openapi` when first asked for, and kept as bytes until a type is
+registered or unregistered. Every client asks for them at start, with an ETag from the second time on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import orjson
+
+from twinplane.controlplane.api.contract import Request, Response
+from twinplane.controlplane.api.runtime import ServerRuntime, respond
+from twinplane.kubeclient.errors import ApiError
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+CHECKS = ("ping", "log", "etcd", "informer-sync", "poststarthook/rbac/bootstrap-roles")
+NOT_FOUND = "the server could not find the requested resource"
+_HEALTH = ("healthz", "livez", "readyz")
+
+
+def not_served() -> ApiError:
+    return ApiError("NotFound", NOT_FOUND, details={})
+
+
+class Documents:
+    """Bytes and their ETags by name, forgotten when the table of types changes."""
+
+    def __init__(self, runtime: ServerRuntime) -> None:
+        self._registry = runtime.registry
+        self._generation = -1
+        self._kept: dict[str, tuple[bytes, str]] = {}
+
+    def get(self, name: str, make: Callable[[], bytes]) -> tuple[bytes, str]:
+        if self._generation != self._registry.generation:
+            self._generation = self._registry.generation
+            self._kept = {}
+        found = self._kept.get(name)
+        if found is None:
+            body = make()
+            found = self._kept[name] = (body, hashlib.sha256(body).hexdigest().upper())
+        return found
+
+
+class NonResources:
+    def __init__(self, runtime: ServerRuntime) -> None:
+        self._runtime = runtime
+        self._documents = Documents(runtime)
+
+    def answer(self, request: Request) -> Response:
+        """Raises NotFound for paths that nobody serves."""
+        first, *rest = [part for part in request.path.split("/") if part] or [""]
+        if first in _HEALTH:
+            return self._health(request, first, "/".join(rest))
+        response = self._fixed(request, first) if not rest else self._below(request, first, rest)
+        if response is not None:
+            return response
+        make = self._runtime.documents.get(request.path)
+        if make is None:
+            raise not_served()
+        return respond(make())
+
+    def _fixed(self, request: Request, name: str) -> Response | None:
+        match name:
+            case "":
+                return respond({"paths": self._paths()})
+            case "api" | "apis":
+                return self._roots(request, name)
+            case "version":
+                return respond(self._runtime.version)
+            case "metrics":
+                return self._metrics()
+        return None
+
+    def _below(self, request: Request, first: str, rest: list[str]) -> Response | None:
+        match first, *rest:
+            case "api", version:
+                return self._resources("", version)
+            case "apis", group:
+                return self._group(group)
+            case "apis", group, version:
+                return self._resources(group, version)
+            case "openapi", "v2":
+                return self._openapi_v2(request)
+            case "openapi", "v3", *path:
+                return self._openapi_v3(request, "/".join(path))
+        return None
+
+    def _cached(self, request: Request, name: str, content_type: str, make: Callable[[], bytes]) -> Response:
+        body, etag = self._documents.get(name, make)
+        headers = {"etag": f'"{etag}"', "vary": "Accept", "cache-control": "public"}
+        if request.headers.get("if-none-match", "").strip('"') == etag:
+            return Response(304, headers=headers, content_type=content_type)
+        return Response(200, body, content_type, headers)
+
+    def _roots(self, request: Request, root: str) -> Response:
+        from twinplane.controlplane.api.types import discovery
+
+        registry = self._runtime.registry
+        if "as=APIGroupDiscoveryList" in request.headers.get("accept", "") and "v=v2" in request.headers["accept"]:
+            legacy = root == "api"
+            return self._cached(
+                request, f"aggregated {root}", AGGREGATED, lambda: orjson.dumps(discovery.aggregated(registry, legacy))
+            )
+        body = discovery.legacy_versions() if root == "api" else discovery.group_list(registry)
+        return respond(body)
+
+    def _group(self, group: str) -> Response:
+        from twinplane.controlplane.api.types import discovery
+
+        registry = self._runtime.registry
+        found = discovery.group(registry, group)
+        if found is None:
+            raise not_served()
+        return respond(found)
+
+    def _resources(self, group: str, version: str) -> Response:
+        from twinplane.controlplane.api.types import discovery
+
+        registry = self._runtime.registry
+        if version not in registry.versions(group):
+            raise not_served()
+        make = lambda: orjson.dumps(discovery.resource_list(registry, group, version))  # noqa: E731
+        return Response(200, self._documents.get(f"resources {group}/{version}", make)[0])
+
+    def _openapi_v2(self, request: Request) -> Response:
+        from twinplane.controlplane.api.types import openapi
+
+        accept = request.headers.get("accept", "")
+        if "application/json" not in accept and "*/*" not in accept and "protobuf" in accept:
+            raise ApiError("NotAcceptable", "only the following media types are accepted: application/json")
+        registry = self._runtime.registry
+        return self._cached(request, "openapi v2", "application/json", lambda: openapi.v2(registry))
+
+    def _openapi_v3(self, request: Request, path: str) -> Response:
+        from twinplane.controlplane.api.types import openapi
+
+        registry = self._runtime.registry
+        if not path:
+            make = lambda: orjson.dumps(openapi.v3_index(registry))  # noqa: E731
+            return self._cached(request, "openapi v3", "application/json", make)
+
+        def make_one() -> bytes:
+            found = openapi.v3(registry, path)
+            if found is None:
+                raise not_served()
+            return found
+
+        return self._cached(request, f"openapi v3 {path}", "application/json", make_one)
+
+    def _metrics(self) -> Response:
+        cache = self._runtime.cache
+        text = self._runtime.metrics.text(cache.counts(), cache.watcher_count())
+        return Response(200, text.encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def _paths(self) -> list[str]:
+        registry = self._runtime.registry
+        groups = [path for group in registry.groups() for path in self._group_paths(group)]
+        health = [f"/{kind}" for kind in _HEALTH]
+        return sorted(
+            ["/api", "/api/v1", "/apis", *groups, *health, "/metrics", "/openapi/v2", "/openapi/v3", "/version"]
+        )
+
+    def _group_paths(self, group: str) -> list[str]:
+        return [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in self._runtime.registry.versions(group))]
+
+    def _health(self, request: Request, kind: str, check: str) -> Response:
+        excluded = set(request.queries.get("exclude", ()))
+        names = [name for name in CHECKS if name not in excluded and check in ("", name)]
+        if not names:
+            raise not_served()
+        healthy = self._runtime.cache.failure is None
+        lines = [
+            f"[+]{name} ok" if healthy or name != "etcd" else f"[-]{name} failed: reason withheld" for name in names
+        ]
+        failed = not healthy and "etcd" in names
+        status = 500 if failed else 200
+        verdict = f"{kind} check {'failed' if failed else 'passed'}"
+        text = "\n".join((*lines, verdict, "")) if failed or "verbose" in request.query else "ok"
+        return Response(status, text.encode(), content_type="text/plain; charset=utf-8")
+
+
+def warning_header(text: str) -> str:
+    """One value of the Warning header, as RFC 7234 and upstream quote it."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+    return f'299 - "{quoted}"'

@@ -1,0 +1,201 @@
+"""The API server: authenticate, authorize, route, run the verb, and turn every refusal into a Status.
+
+`ApiServer.handle` is called by `api.http` for sockets and by `api.inprocess` for callers in the same process. The verbs
+are functions in a table; what a type or subresource supports is read from the table of types.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from twinplane.controlplane.api.contract import Request, Response
+from twinplane.controlplane.api.discovery import NonResources, not_served, warning_header
+from twinplane.controlplane.api.encoding import dump
+from twinplane.controlplane.api.identity import Identities
+from twinplane.controlplane.api.metrics import Labels
+from twinplane.controlplane.api.routing import Route, route
+from twinplane.controlplane.api.runtime import Call, ServerRuntime
+from twinplane.controlplane.api.types.contract import ResourceType
+from twinplane.controlplane.api.verbs import logs, pods, reviews, scale
+from twinplane.controlplane.api.verbs.create import create
+from twinplane.controlplane.api.verbs.delete import delete, delete_collection
+from twinplane.controlplane.api.verbs.get import get
+from twinplane.controlplane.api.verbs.list import list_
+from twinplane.controlplane.api.verbs.patch import patch
+from twinplane.controlplane.api.verbs.update import update
+from twinplane.controlplane.api.verbs.watch import watch
+from twinplane.controlplane.auth.contract import Attributes, UserInfo
+from twinplane.controlplane.store.contract import StorageFull, StoreError
+from twinplane.kubeclient.errors import ApiError, forbidden
+
+Verb = Callable[[Call], Awaitable[Response]]
+
+VERBS: dict[str, Verb] = {
+    "get": get,
+    "list": list_,
+    "watch": watch,
+    "create": create,
+    "update": update,
+    "patch": patch,
+    "delete": delete,
+    "deletecollection": delete_collection,
+}
+SUBRESOURCES: dict[tuple[str, str], Verb] = {
+    ("scale", "get"): scale.get_scale,
+    ("scale", "update"): scale.update_scale,
+    ("scale", "patch"): scale.patch_scale,
+    ("binding", "create"): pods.bind,
+    ("eviction", "create"): pods.evict,
+    ("log", "get"): logs.log,
+    ("token", "create"): reviews.create_token,
+}
+"""Those with a body or answer of their own; the others are the object itself, got, updated or patched in part."""
+_STREAMS = frozenset({"exec", "attach", "portforward", "proxy"})
+_MUTATING = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_NOT_ALLOWED = "the server does not allow this method on the requested resource"
+_log = logging.getLogger(__name__)
+
+
+class ApiServer:
+    """Implements `Handler`. `runtime.cache` must have been started."""
+
+    def __init__(self, runtime: ServerRuntime) -> None:
+        self.runtime = runtime
+        self._identities = Identities(runtime)
+        self._non_resources = NonResources(runtime)
+
+    async def handle(self, request: Request) -> Response:
+        """Never raises for a bad request. What no client can cause is logged and answered with 500."""
+        began = self.runtime.monotonic()
+        found = route(request.method, request.path, request.query)
+        kind = "mutating" if found.verb in _MUTATING else "readOnly"
+        in_flight = self.runtime.metrics.in_flight
+        in_flight[kind] += 1
+        try:
+            response = await self._answer(request, found)
+        except ApiError as error:
+            response = _refusal(error)
+        except StorageFull:
+            response = _refusal(ApiError("InternalError", "the store has no space left on its disk", code=507))
+        except StoreError as error:
+            response = _refusal(ApiError("ServiceUnavailable", f"the store is not available: {error}"))
+        except Exception:  # noqa: BLE001 - the boundary of a request, see below
+            # The boundary of a request: a defect in one of them must not end the connection without an answer.
+            _log.exception("%s %s failed", request.method, request.path)
+            response = _refusal(
+                ApiError("InternalError", "an error on the server has prevented the request from succeeding")
+            )
+        finally:
+            in_flight[kind] -= 1
+        self.runtime.metrics.observe(self._labels(found), response.status, self.runtime.monotonic() - began)
+        return response
+
+    async def _answer(self, request: Request, found: Route) -> Response:
+        user = await self._identities.of(request)
+        self._authorize(user, found)
+        if not found.is_resource:
+            if request.method not in ("GET", "HEAD"):
+                raise ApiError("MethodNotAllowed", _NOT_ALLOWED, details={})
+            return self._non_resources.answer(request)
+        call = self._call(request, found, user)
+        response = await self._verb(call)(call)
+        if call.warnings:
+            shown = dict.fromkeys(call.warnings)
+            response.headers["warning"] = ", ".join(warning_header(text) for text in shown)
+        return response
+
+    def _labels(self, found: Route) -> Labels:
+        """Only what is served gets labels of its own: clients must not be able to make metrics grow."""
+        verb = _SHOWN.get(found.verb, found.verb.upper())
+        served = self.runtime.registry.lookup(found.group, found.version, found.resource)
+        if served is None or (found.subresource and served.subresource(found.subresource) is None):
+            return Labels(verb, "", "", "", "", "")
+        scope = "resource" if found.name else "namespace" if found.namespace else "cluster"
+        return Labels(verb, found.group, found.version, found.resource, found.subresource, scope)
+
+    def _authorize(self, user: UserInfo, found: Route) -> None:
+        if found.is_resource:
+            attributes = Attributes(
+                user,
+                found.verb,
+                found.group,
+                found.version,
+                found.resource,
+                found.subresource,
+                found.namespace,
+                found.name,
+            )
+        else:
+            attributes = Attributes(user, found.verb, path=found.path)
+        decision = self.runtime.authorizer.authorize(attributes)
+        if not decision.allowed:
+            raise denied(attributes, decision.reason)
+
+    def _call(self, request: Request, found: Route, user: UserInfo) -> Call:
+        registry = self.runtime.registry
+        served = registry.lookup(found.group, found.version, found.resource)
+        if served is None:
+            raise not_served()
+        if found.namespace and not served.resource.namespaced and served.resource.plural != "namespaces":
+            raise not_served()
+        storage = served.storage
+        stored = registry.lookup(storage.group, storage.version, storage.plural) if storage else None
+        if found.resource == "namespaces" and found.namespace and not found.name:
+            found = replace(found, name=found.namespace)
+        if found.name and found.verb in ("list", "watch", "deletecollection"):
+            # The name came out of a field selector, for authorization only.
+            found = replace(found, name="") if "fieldSelector" in request.query else found
+        return Call(self.runtime, request, found, served, stored or served, user)
+
+    def _verb(self, call: Call) -> Verb:
+        """Raises NotFound for unknown subresources and MethodNotAllowed for verbs that the type does not have."""
+        verb, called = call.route.verb, call.type
+        if call.route.subresource:
+            return _subresource_verb(called, call.route.subresource, verb)
+        if verb not in called.verbs or (verb in ("get", "update", "patch", "delete") and not _is_placed(call)):
+            raise ApiError("MethodNotAllowed", _NOT_ALLOWED, details={})
+        if called.persisted:
+            return VERBS[verb]
+        if called.resource.plural == "bindings":
+            return pods.bind
+        return reviews.create_review if verb == "create" else reviews.component_statuses
+
+
+def _is_placed(call: Call) -> bool:
+    """One object is addressed with its namespace, if its type has them."""
+    return bool(call.name) and (bool(call.namespace) or not call.type.resource.namespaced)
+
+
+def _subresource_verb(type: ResourceType, subresource: str, verb: str) -> Verb:
+    offered = type.subresource(subresource)
+    if offered is None:
+        raise not_served()
+    if verb not in offered.verbs:
+        raise ApiError("MethodNotAllowed", _NOT_ALLOWED, details={})
+    if subresource in _STREAMS:
+        return pods.stream
+    return SUBRESOURCES.get((subresource, verb)) or VERBS[verb]
+
+
+def denied(attributes: Attributes, reason: str) -> ApiError:
+    """403 in the words of upstream's responsewriters.Forbidden."""
+    from twinplane.controlplane.auth.authorization import denial
+
+    why = denial(attributes, reason)
+    if attributes.path:
+        return ApiError("Forbidden", f"forbidden: {why}", details={})
+    return forbidden(attributes.group, attributes.resource, attributes.name, why)
+
+
+def _refusal(error: ApiError) -> Response:
+    response = Response(error.code, dump(error.status()) + b"\n")
+    if error.retry_after is not None:
+        response.headers["retry-after"] = str(error.retry_after)
+    if error.code == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+_SHOWN = {"create": "POST", "update": "PUT", "patch": "PATCH"}

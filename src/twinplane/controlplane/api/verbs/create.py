@@ -1,0 +1,109 @@
+"""CREATE: a new object gets its name, uid and creation time, passes admission and validation, and is stored."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+from uuid import UUID
+
+import orjson
+
+from twinplane.controlplane.api import ownership
+from twinplane.controlplane.api.contract import Response
+from twinplane.controlplane.api.encoding import encode
+from twinplane.controlplane.api.objects.keys import key_of
+from twinplane.controlplane.api.options import WriteOptions, write_options
+from twinplane.controlplane.api.runtime import Call
+from twinplane.controlplane.api.verbs.admission import Admission
+from twinplane.controlplane.api.verbs.write import decode_body, fit_namespace, now, settle, validate, written
+from twinplane.controlplane.store.contract import KeyExists
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import ApiError, already_exists, bad_request
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX = 5
+_LONGEST_BASE = 63 - _SUFFIX
+_NAME_ATTEMPTS = 8
+"""As upstream (RetryGenerateName)."""
+_UNSAFE_NAME = re.compile(r"^\.{1,2}$|[/%]")
+
+
+async def create(call: Call) -> Response:
+    if call.name or (call.type.resource.namespaced and not call.namespace):
+        raise ApiError("MethodNotAllowed", "the server does not allow this method on the requested resource")
+    options = write_options(call.request, "CreateOptions")
+    body = call.to_stored(decode_body(call, options))
+    return written(call, await create_stored(call, body, options), 201)
+
+
+async def create_stored(call: Call, body: Object, options: WriteOptions, *, track: bool = True) -> bytes:
+    """Store a decoded body of the stored type. Raises AlreadyExists, Invalid and whatever admission says."""
+    _begin(call, body)
+    metadata = body["metadata"]
+    generated = not metadata.get("name") and bool(metadata.get("generateName"))
+    if generated:
+        metadata["name"] = _generate(metadata["generateName"], call.runtime.random)
+    await _prepare(call, body, options, track=track)
+    for attempt in range(_NAME_ATTEMPTS):
+        try:
+            return await _store(call, body, options)
+        except KeyExists as error:
+            if not generated or attempt == _NAME_ATTEMPTS - 1:
+                raise _exists(call, metadata["name"], error) from None
+            metadata["name"] = _generate(metadata["generateName"], call.runtime.random)
+    raise AssertionError("the last attempt raises")
+
+
+def _begin(call: Call, body: Object) -> None:
+    """The fields that only the server sets."""
+    metadata = body.get("metadata")
+    if metadata is None:
+        metadata = body["metadata"] = {}
+    if metadata.get("resourceVersion"):
+        raise bad_request("resourceVersion should not be set on objects to be created")
+    fit_namespace(call, metadata)
+    for field in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+        metadata.pop(field, None)
+    metadata["uid"] = str(UUID(int=call.runtime.random.getrandbits(128), version=4))
+    metadata["creationTimestamp"] = now(call.runtime)
+
+
+async def _prepare(call: Call, body: Object, options: WriteOptions, *, track: bool) -> None:
+    runtime, stored = call.runtime, call.stored
+    runtime.rules.prepare_create(stored, body)
+    runtime.rules.default(stored, body)
+    name = body["metadata"].get("name", "")
+    admission = Admission(call, "CREATE", body, None, options.body(), dry_run=options.dry_run, name=name)
+    await admission.admit()
+    validate(call, body, None)
+    if _UNSAFE_NAME.search(name):
+        raise bad_request(f'name "{name}" cannot be part of a path')
+    await admission.validate()
+    if track:
+        ownership.track(runtime.clock, stored, body, None, manager=options.field_manager, subresource=call.subresource)
+
+
+async def _store(call: Call, body: Object, options: WriteOptions) -> bytes:
+    runtime, resource = call.runtime, call.stored.resource
+    name = body["metadata"]["name"]
+    value = encode(body, resource)
+    if options.dry_run:
+        entry = runtime.cache.get(resource, call.namespace, name)
+        if entry is not None:
+            raise KeyExists(None)
+        return value.replace(b'"resourceVersion":"",', b"", 1)
+    record = await runtime.store.create(key_of(resource, call.namespace, name), value)
+    await settle(runtime, record.revision)
+    return record.value
+
+
+def _exists(call: Call, name: str, error: KeyExists) -> ApiError:
+    resource = call.type.resource
+    refusal = already_exists(resource.group, resource.plural, name)
+    if error.record is not None and "deletionTimestamp" in orjson.loads(error.record.value)["metadata"]:
+        refusal.message = f"object is being deleted: {refusal.message}"
+    return refusal
+
+
+def _generate(base: str, random: Random) -> str:
+    return base[:_LONGEST_BASE] + "".join(random.choices(_ALPHABET, k=_SUFFIX))

@@ -1,0 +1,154 @@
+"""PATCH: JSON patch, merge patch, strategic merge patch, and server-side apply, which may also create."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twinplane.controlplane.api import bodies, ownership
+from twinplane.controlplane.api.contract import Response
+from twinplane.controlplane.api.options import WriteOptions, invalid_options, write_options
+from twinplane.controlplane.api.patch import json_patch, merge_patch, strategic
+from twinplane.controlplane.api.runtime import Call
+from twinplane.controlplane.api.types.contract import ResourceType
+from twinplane.controlplane.api.verbs.create import create_stored
+from twinplane.controlplane.api.verbs.get import missing
+from twinplane.controlplane.api.verbs.write import Update, check_fields, update_stored, written
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import ApiError, FieldError, bad_request
+from twinplane.kubeclient.meta import copied
+
+JSON, MERGE = "application/json-patch+json", "application/merge-patch+json"
+STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
+_MEDIA_TYPES = (JSON, MERGE, APPLY, STRATEGIC)
+_CUSTOM_MEDIA_TYPES = (JSON, MERGE, APPLY)
+
+Patch = Callable[[Object], Any]
+"""The object in the version of the path -> the patched one."""
+
+
+async def patch(call: Call) -> Response:
+    media = patch_type(call)
+    options = write_options(call.request, "PatchOptions")
+    check_options(options, media)
+    if media == APPLY:
+        return await _apply(call, options)
+    apply = patch_function(call, media, call.type)
+
+    def change(old: Object) -> Object:
+        return call.to_stored(_patched(call, apply, call.to_requested(old), options))
+
+    if call.entry() is None:
+        raise missing(call)
+    return written(call, await update_stored(call, Update(change, options)))
+
+
+def patch_type(call: Call) -> str:
+    """Raises UnsupportedMediaType; types of custom resources know no strategic merge."""
+    accepted = _MEDIA_TYPES if call.type.schema.reference else _CUSTOM_MEDIA_TYPES
+    media = bodies.media_type(call.request.headers.get("content-type", ""))
+    if media not in accepted:
+        raise bodies.unsupported_media_type(accepted)
+    return media
+
+
+def check_options(options: WriteOptions, media: str) -> None:
+    errors = []
+    if media == APPLY and not options.field_manager:
+        errors.append(FieldError("FieldValueRequired", "fieldManager", "is required for apply patch"))
+    if media != APPLY and options.force is not None:
+        errors.append(FieldError("FieldValueForbidden", "force", "may not be specified for non-apply patch"))
+    if errors:
+        raise invalid_options("PatchOptions", errors)
+
+
+def patch_function(call: Call, media: str, type: ResourceType | None) -> Patch:
+    """The patch in the body, ready to be applied again and again. `type` is None where there is no schema."""
+    try:
+        body = bodies.parse_json(call.request.body)
+    except bodies.Malformed as error:
+        raise bad_request(f"error decoding patch: {error}") from None
+    if media == JSON:
+        return lambda old: json_patch.apply(old, body)
+    if media == STRATEGIC:
+        schema = None if type is None else type.schema
+        return lambda old: strategic.apply(old, body, schema)
+    return lambda old: merge_patch.apply(old, body)
+
+
+def _patched(call: Call, apply: Patch, old: Object, options: WriteOptions) -> Object:
+    new = apply(old)
+    kind, version = call.type.resource.kind, call.type.resource.version
+    if not isinstance(new, dict):
+        raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: the patch is not an object')
+    check_identity(call, new)
+    check_fields(call, call.type, new, options)
+    return new
+
+
+def check_identity(call: Call, new: Object) -> None:
+    """A patch may not turn the object into another one. Raises BadRequest."""
+    resource = call.type.resource
+    named = {"apiVersion": resource.api_version, "kind": resource.kind}
+    for field, expected in named.items():
+        given = new.setdefault(field, expected)
+        if given != expected:
+            why = f"the patch changes {field} from {expected} to {given}"
+            raise bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}'
+            )
+    metadata = new.get("metadata")
+    if not isinstance(metadata, dict) or metadata.get("name") != call.name:
+        given = metadata.get("name") if isinstance(metadata, dict) else ""
+        raise bad_request(f"the name of the object ({given or ''}) does not match the name on the URL ({call.name})")
+    if call.namespace and metadata.get("namespace") != call.namespace:
+        raise bad_request(
+            f"the namespace of the object ({metadata.get('namespace')}) does not match the namespace on the request "
+            f"({call.namespace})"
+        )
+
+
+async def _apply(call: Call, options: WriteOptions) -> Response:
+    """Server-side apply: the body is what this manager wants; fields that it no longer names are given up."""
+    wanted = _applied_body(call)
+    check_identity(call, wanted)
+    check_fields(call, call.type, wanted, options)
+    while call.entry() is not None or call.subresource:
+        update = Update(lambda old: _merged(call, call.to_requested(old), wanted, options), options, track=False)
+        try:
+            return written(call, await update_stored(call, update))
+        except ApiError as error:
+            if error.reason != "NotFound" or call.entry() is not None or call.subresource:
+                raise
+    if (wanted["metadata"] or {}).get("uid"):
+        raise missing(call)
+    return written(call, await create_stored(call, _merged(call, None, wanted, options), options, track=False), 201)
+
+
+def _merged(call: Call, live: Object | None, wanted: Object, options: WriteOptions) -> Object:
+    """In the stored version; shares nothing with `wanted`, which another attempt may need again."""
+    result = ownership.applied(
+        call.runtime.clock,
+        call.type,
+        live,
+        wanted,
+        manager=options.field_manager,
+        force=bool(options.force),
+        subresource=call.subresource,
+    )
+    return call.to_stored(copied(result))
+
+
+def _applied_body(call: Call) -> Object:
+    try:
+        body = bodies.parse_yaml(call.request.body)
+    except bodies.Malformed as error:
+        raise bad_request(f"error decoding YAML: {error}") from None
+    if not isinstance(body, dict):
+        raise bad_request("error decoding YAML: the document is not an object")
+    metadata = body.setdefault("metadata", {})
+    if isinstance(metadata, dict):
+        metadata.setdefault("name", call.name)
+        if call.namespace:
+            metadata.setdefault("namespace", call.namespace)
+    return body

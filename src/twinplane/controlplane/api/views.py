@@ -1,0 +1,125 @@
+"""How stored objects are shown: as they are, in another served version, as metadata only, or as a Table.
+
+`negotiate` reads the Accept header as upstream does; get, list and watch render through the `View` it returns. A view
+is a value: watches with equal views share every rendered event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import orjson
+
+from twinplane.clock import Clock
+from twinplane.controlplane.api.types.contract import ResourceType, TypeRules
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import ApiError
+
+Shape = Literal["object", "metadata", "table"]
+
+_SHAPES: dict[tuple[str, str], Shape] = {
+    ("Table", "meta.k8s.io"): "table",
+    ("PartialObjectMetadata", "meta.k8s.io"): "metadata",
+    ("PartialObjectMetadataList", "meta.k8s.io"): "metadata",
+}
+_JSON = frozenset({"application/json", "*/*", "application/*"})
+_ACCEPTED = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+_SERVED_META_VERSIONS = frozenset({"v1", "v1beta1"})
+INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+INCLUDE_OBJECT = ("None", "Metadata", "Object")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`yaml` counts for single answers only; streams and lists in JSON are what clients of YAML get from kubectl."""
+
+    shape: Shape = "object"
+    meta_version: str = "v1"
+    yaml: bool = False
+
+
+@lru_cache(maxsize=512)
+def negotiate(accept: str) -> Accepted:
+    """The first clause that can be served. Raises NotAcceptable as upstream does when there is none."""
+    if not accept or accept == "application/json":
+        return Accepted()
+    for clause in accept.split(","):
+        media, *parameters = (part.strip() for part in clause.split(";"))
+        values = dict(parameter.partition("=")[::2] for parameter in parameters)
+        is_yaml = media == "application/yaml"
+        if media not in _JSON and not is_yaml:
+            continue
+        if "as" not in values:
+            return Accepted(yaml=is_yaml)
+        shape = _SHAPES.get((values["as"], values.get("g", "")))
+        version = values.get("v", "")
+        if shape is not None and version in _SERVED_META_VERSIONS:
+            return Accepted(shape, version, is_yaml)
+    names = ", ".join(_ACCEPTED[:2])
+    raise ApiError("NotAcceptable", f"only the following media types are accepted: {names}")
+
+
+@dataclass(frozen=True)
+class View:
+    """A `Representation` of `type` for watches, and the same for single objects and lists."""
+
+    type: ResourceType
+    accepted: Accepted
+    include_object: str
+    rules: TypeRules = field(compare=False)
+    clock: Clock = field(compare=False)
+
+    @property
+    def key(self) -> object:
+        resource = self.type.resource
+        return resource.group, resource.version, self.accepted, self.include_object
+
+    @property
+    def shows_stored_bytes(self) -> bool:
+        return self.accepted.shape == "object" and self.type.storage is None
+
+    def render(self, value: bytes) -> bytes:
+        return value if self.shows_stored_bytes else orjson.dumps(self.show(value))
+
+    def show(self, value: bytes) -> Object:
+        body: Object = orjson.loads(value)
+        if self.type.storage is not None:
+            body = self.converted(body)
+        if self.accepted.shape == "metadata":
+            return partial_metadata(body, self.accepted.meta_version)
+        return self.table([body]) if self.accepted.shape == "table" else body
+
+    def converted(self, body: Object) -> Object:
+        return self.rules.convert(body, self.type.stored_as, self.type.resource)
+
+    def table(self, bodies: Sequence[Object]) -> Object:
+        from twinplane.controlplane.api.types.tables import render
+
+        table: Object = render(self.type, bodies, self.clock.now(), self.include_object)
+        table["apiVersion"] = f"meta.k8s.io/{self.accepted.meta_version}"
+        return table
+
+    def bookmark(self, revision: int, *, initial_events_end: bool = False) -> bytes:
+        metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial_events_end:
+            metadata["annotations"] = INITIAL_EVENTS_END
+        resource = self.type.resource
+        kind, version = resource.kind, resource.api_version
+        if self.accepted.shape == "metadata":
+            kind, version = "PartialObjectMetadata", f"meta.k8s.io/{self.accepted.meta_version}"
+        body: Object = {"kind": kind, "apiVersion": version, "metadata": metadata}
+        if self.accepted.shape == "table":
+            body = self.table([body])
+            body["metadata"] = {"resourceVersion": str(revision)}
+        return b'{"type":"BOOKMARK","object":%s}\n' % orjson.dumps(body)
+
+
+def partial_metadata(body: Object, version: str) -> Object:
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": body["metadata"],
+    }
