@@ -46,10 +46,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        # The outermost boundary: what AWS refused is the user's to read as a sentence, the rest is a defect to trace.
+        sentence = _aws_sentence(error)
+        if sentence is None:
+            raise
+        print(f"Error: {sentence}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         # The reader of our output went away (`| head`); Python would complain again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _aws_sentence(error: Exception) -> str | None:
+    """For an error of botocore, which is looked up only if something imported it."""
+    exceptions = sys.modules.get("botocore.exceptions")
+    if exceptions is None:
+        return None
+    if isinstance(error, exceptions.ClientError):
+        refused = error.response.get("Error", {})
+        return f"{error.operation_name}: {refused.get('Message') or refused.get('Code') or error}"
+    if isinstance(error, exceptions.EndpointConnectionError):
+        return "the region is not running: start it with `twinplane up`"
+    return str(error) if isinstance(error, exceptions.BotoCoreError) else None
 
 
 def _run(given: list[str]) -> int:

@@ -169,7 +169,7 @@ def _logs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _logs(arguments: argparse.Namespace) -> None:
     directory = DataDirectory.locate(arguments.data_dir)
-    files = sorted(directory.logs.glob("*.log"))
+    files = directory.all_logs()
     if arguments.process:
         files = [path for path in files if path.stem == arguments.process]
         if not files:

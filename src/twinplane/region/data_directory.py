@@ -63,8 +63,17 @@ class DataDirectory:
     def cluster(self, name: str) -> Path:
         return self.root / "clusters" / name
 
+    @property
+    def envoy(self) -> Path:
+        """Envoy keeps its pid file and log here: the load-balancing part looks after that process itself."""
+        return self.load_balancing / "envoy"
+
     def log(self, process: str) -> Path:
         return self.logs / f"{process}.log"
+
+    def all_logs(self) -> list[Path]:
+        envoy = self.envoy / "envoy.log"
+        return sorted(self.logs.glob("*.log")) + ([envoy] if envoy.exists() else [])
 
     def create(self) -> None:
         """All folders, readable by their owner alone: keys live here."""

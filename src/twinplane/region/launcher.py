@@ -138,6 +138,9 @@ def stop(directory: DataDirectory) -> int:
     """Stop the daemon and every process of the region, also those that a dead daemon left. How many were stopped."""
     files = sorted(directory.processes.glob("*.json"))
     found = [process for path in files if (process := RunningProcess.read(path)) is not None]
+    envoy = running_envoy(directory)
+    if envoy is not None:
+        found.append(envoy)
     daemon = running_daemon(directory)
     if daemon is not None:
         # It stops its children itself, in the right order.
@@ -151,6 +154,19 @@ def stop(directory: DataDirectory) -> int:
     for path in files:
         path.unlink(missing_ok=True)
     return len(found)
+
+
+def running_envoy(directory: DataDirectory) -> RunningProcess | None:
+    """The Envoy of this region, if it runs: also one that a killed daemon left."""
+    try:
+        pid = int((directory.envoy / "envoy.pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    started = start_time(pid)
+    if started is None or os.fsencode(directory.envoy / "bootstrap.json") not in command:
+        return None
+    return RunningProcess(pid, started, tuple(os.fsdecode(part) for part in command))
 
 
 def _wait(processes: list[RunningProcess], seconds: float) -> None:

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ STOP_GRACE = 5.0
 class ProcessSpec:
     name: str
     command: tuple[str, ...]
+    """With the absolute path of the program."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the daemon's own."""
 
@@ -80,7 +80,6 @@ class Processes:
         self._directory = directory
         self._tasks = tasks
         self._watchers: dict[str, asyncio.Task[None]] = {}
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def ensure(self, spec: ProcessSpec) -> None:
         """Run it, or adopt it when it runs already, and keep it running until `stop`."""
@@ -122,17 +121,19 @@ class Processes:
         return self._directory.processes / f"{name}.json"
 
     def _start(self, spec: ProcessSpec) -> RunningProcess:
-        with self._directory.log(spec.name).open("ab") as log:
-            child = subprocess.Popen(
-                spec.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **spec.environment},
-                start_new_session=True,
-            )
-        self._children[child.pid] = child
-        process = RunningProcess(child.pid, start_time(child.pid) or 0, spec.command)
+        log = str(self._directory.log(spec.name))
+        pid = os.posix_spawn(
+            spec.command[0],
+            spec.command,
+            {**os.environ, **spec.environment},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        process = RunningProcess(pid, start_time(pid) or 0, spec.command)
         stored = {"pid": process.pid, "started": process.started, "command": list(process.command)}
         write_atomically(self._pid_file(spec.name), json.dumps(stored))
         return process
@@ -168,9 +169,9 @@ class Processes:
         self._reap(process.pid)
 
     def _reap(self, pid: int) -> None:
-        child = self._children.pop(pid, None)
-        if child is not None:
-            child.wait()
+        """Only our own children leave a zombie; an adopted process is reaped by init."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
 
 def _set(future: asyncio.Future[None]) -> None:

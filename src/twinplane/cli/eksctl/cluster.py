@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from twinplane.cli.eksctl.network import plan_subnets
 from twinplane.cli.eksctl.vpc import Network, VpcBuilder, choose_zones, describe_existing
 from twinplane.cli.output import CommandError, Progress
 
+NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 POLL_SECONDS = 0.05
 """Our control planes take a second, not ten minutes; EKS's own waiters poll every thirty seconds."""
 LONGEST_WAIT_SECONDS = 120
@@ -28,9 +30,33 @@ def create(account: Account, config: ClusterConfig, progress: Progress) -> dict[
     region = config.region
     if cluster_status(account, config.name) is not None:
         raise ClusterExists(f'cluster "{config.name}" already exists in "{region}"')
+    version = _check_before_making(account, config)
     progress.info(f"using region {region}")
+    try:
+        return _create(account, config, version, progress)
+    except Exception:
+        progress.warn(f"to cleanup resources, run 'twinplane delete cluster --name={config.name}'")
+        raise
+
+
+def _check_before_making(account: Account, config: ClusterConfig) -> str:
+    """What EKS and EC2 would refuse after the network was made is refused before; the Kubernetes version to use."""
+    if not NAME.fullmatch(config.name):
+        raise CommandError(f'"{config.name}" is not a cluster name: letters, digits, - and _, at most 100, no - first')
+    offered = account.eks.describe_cluster_versions()["clusterVersions"]
+    versions = [str(entry["clusterVersion"]) for entry in offered]
+    version = config.version or next(str(e["clusterVersion"]) for e in offered if e.get("defaultVersion"))
+    if version not in versions:
+        raise CommandError(f"invalid version, {version} is not supported; supported values: {', '.join(versions)}")
+    wanted = sorted({name for group in config.node_groups for name in group.instance_types})
+    if wanted:
+        account.ec2.describe_instance_types(InstanceTypes=wanted)
+    return version
+
+
+def _create(account: Account, config: ClusterConfig, version: str, progress: Progress) -> dict[str, Any]:
+    region = config.region
     network, role_arn = _prepare(account, config, progress)
-    version = config.version or default_version(account)
     progress.info(f"using Kubernetes version {version}")
     progress.info(f'creating EKS cluster "{config.name}" in "{region}" region with managed nodes')
     account.eks.create_cluster(**_create_request(config, network, role_arn, version))
@@ -71,11 +97,6 @@ def describe(account: Account, name: str) -> dict[str, Any] | None:
     except account.eks.exceptions.ResourceNotFoundException:
         return None
     return cluster
-
-
-def default_version(account: Account) -> str:
-    versions = account.eks.describe_cluster_versions(defaultOnly=True)["clusterVersions"]
-    return str(versions[0]["clusterVersion"])
 
 
 def wait_for(ready: Callable[[], Any], what: str) -> Any:

@@ -1,0 +1,54 @@
+"""What one control-plane process is told: everything about its cluster that it does not find in its store.
+
+The region writes it as JSON beside the cluster's certificates; `python -m twinplane.controlplane` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlaneConfiguration:
+    cluster: str
+    version: str
+    """Minor version, e.g. `1.36`."""
+    region: str
+    account_id: str
+    vpc_id: str
+    service_cidr: str
+    host: str
+    port: int
+    store: str
+    """Path of the embedded store's file."""
+    ca_file: str
+    ca_key_file: str
+    certificate_file: str
+    key_file: str
+    kubelet_client_certificate_file: str
+    kubelet_client_key_file: str
+    service_account_key_file: str
+    issuer: str
+    """Of service-account tokens: https://oidc.eks.REGION.amazonaws.com/id/..."""
+    aws_endpoint: str
+    aws_access_key_id: str
+    aws_secret_access_key: str
+    aws_session_token: str
+    """Of the service-linked role; they sign both AWS calls and those of the region's internal API."""
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+    def certificate_authority(self) -> str:
+        """PEM."""
+        return Path(self.ca_file).read_text()
+
+    @classmethod
+    def load(cls, path: Path) -> ControlPlaneConfiguration:
+        return cls(**json.loads(path.read_text()))
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"

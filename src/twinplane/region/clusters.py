@@ -1,0 +1,183 @@
+"""The processes of each cluster: its control plane and its simulated nodes. What EKS calls when it makes a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from twinplane.clock import Clock
+from twinplane.cloud.contract import AwsCredentials
+from twinplane.cloud.eks.contract import ControlPlaneEndpoint, ControlPlaneFailed, ControlPlaneSpec
+from twinplane.controlplane import node_fleet
+from twinplane.controlplane.configuration import ControlPlaneConfiguration
+from twinplane.dataplane.simulation.config import SimulationConfig
+from twinplane.region.certificates import CertificateAuthority, Subject, service_account_key
+from twinplane.region.data_directory import DataDirectory, write_atomically
+from twinplane.region.ports import kept_ports
+from twinplane.region.processes import Processes, ProcessSpec
+from twinplane.region.settings import Settings
+
+READY_SECONDS_MAX = 60
+POLL_SECONDS = 0.02
+PORTS = ("apiserver", "kubelet", "endpoints")
+
+Credentials = Callable[[str], AwsCredentials]
+"""Name of a role session -> keys of the region's own for it."""
+
+
+def control_plane_process(cluster: str) -> str:
+    return f"{cluster}.controlplane"
+
+
+def simulation_process(cluster: str) -> str:
+    return f"{cluster}.simulation"
+
+
+class ClusterProcesses:
+    """Implements `ControlPlanes` of the EKS service with child processes of the region."""
+
+    def __init__(
+        self, directory: DataDirectory, settings: Settings, processes: Processes, credentials: Credentials, clock: Clock
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._processes = processes
+        self._credentials = credentials
+        self._clock = clock
+
+    async def provision(self, spec: ControlPlaneSpec) -> ControlPlaneEndpoint:
+        folder = self._directory.cluster(spec.name)
+        # Key generation takes some tens of milliseconds of processor time; the endpoint goes on answering meanwhile.
+        configuration = await asyncio.to_thread(self._prepare, folder, spec)
+        module = "twinplane.controlplane"
+        self._processes.ensure(self._process(control_plane_process(spec.name), module, folder / "controlplane.json"))
+        module = "twinplane.dataplane.simulation"
+        self._processes.ensure(self._process(simulation_process(spec.name), module, folder / "simulation.json"))
+        await self._wait_until_ready(configuration)
+        authority = configuration.certificate_authority().encode()
+        return ControlPlaneEndpoint(configuration.url, base64.b64encode(authority).decode())
+
+    async def deprovision(self, name: str) -> None:
+        await asyncio.gather(
+            self._processes.stop(simulation_process(name)), self._processes.stop(control_plane_process(name))
+        )
+        await asyncio.to_thread(shutil.rmtree, self._directory.cluster(name), True)
+
+    def endpoint_port(self, cluster: str) -> int | None:
+        """Where the simulated nodes of a cluster accept the connections of load balancers."""
+        path = self._directory.cluster(cluster) / "ports.json"
+        return int(json.loads(path.read_text())["endpoints"]) if path.exists() else None
+
+    def _process(self, name: str, module: str, configuration: Path) -> ProcessSpec:
+        return ProcessSpec(name, (sys.executable, "-P", "-m", module, "--config", str(configuration)))
+
+    def _prepare(self, folder: Path, spec: ControlPlaneSpec) -> ControlPlaneConfiguration:
+        """Certificates, ports and configuration files; those that are there stay."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ports = kept_ports(folder / "ports.json", PORTS, self._settings.host)
+        pki = folder / "pki"
+        authority = CertificateAuthority(pki, self._clock.now())
+        configuration = self._control_plane(folder, spec, authority, ports)
+        write_atomically(folder / "controlplane.json", configuration.dump())
+        write_atomically(folder / "simulation.json", self._simulation(folder, spec, authority, ports))
+        return configuration
+
+    def _control_plane(
+        self, folder: Path, spec: ControlPlaneSpec, authority: CertificateAuthority, ports: dict[str, int]
+    ) -> ControlPlaneConfiguration:
+        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+        first_service_address = _first_address(spec.service_ipv4_cidr)
+        addresses = [*names, "localhost", "127.0.0.1", self._settings.host, first_service_address]
+        server = authority.issue("apiserver", Subject("kube-apiserver", addresses=list(dict.fromkeys(addresses))))
+        kubelet_client = authority.issue(
+            "apiserver-kubelet-client", Subject("kube-apiserver-kubelet-client", ["system:masters"])
+        )
+        keys = self._credentials(f"AWSServiceRoleForAmazonEKS/{spec.name}")
+        return ControlPlaneConfiguration(
+            cluster=spec.name,
+            version=spec.version,
+            region=spec.region,
+            account_id=spec.account_id,
+            vpc_id=spec.vpc_id,
+            service_cidr=spec.service_ipv4_cidr,
+            host=self._settings.host,
+            port=ports["apiserver"],
+            store=str(folder / "store.sqlite"),
+            ca_file=str(authority.certificate_path),
+            ca_key_file=str(authority.certificate_path.with_name("ca.key")),
+            certificate_file=str(server.certificate),
+            key_file=str(server.key),
+            kubelet_client_certificate_file=str(kubelet_client.certificate),
+            kubelet_client_key_file=str(kubelet_client.key),
+            service_account_key_file=str(service_account_key(folder / "pki" / "sa.key")),
+            issuer=f"https://oidc.eks.{spec.region}.amazonaws.com/id/{spec.oidc_id}",
+            aws_endpoint=self._settings.endpoint_url,
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.session_token,
+        )
+
+    def _simulation(
+        self, folder: Path, spec: ControlPlaneSpec, authority: CertificateAuthority, ports: dict[str, int]
+    ) -> str:
+        client = authority.issue("simulation", Subject(node_fleet.USER, [node_fleet.GROUP]))
+        server = authority.issue("kubelet", Subject("system:node:fleet", ["system:nodes"], ["127.0.0.1", "localhost"]))
+        keys = self._credentials(f"AWSServiceRoleForAmazonEKSNodegroup/{spec.name}")
+        return SimulationConfig(
+            cluster=spec.name,
+            region=spec.region,
+            version=spec.version,
+            api_server=f"https://{self._settings.host}:{ports['apiserver']}",
+            certificate_authority_file=str(authority.certificate_path),
+            client_certificate_file=str(client.certificate),
+            client_key_file=str(client.key),
+            aws_endpoint=self._settings.endpoint_url,
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.session_token,
+            data_dir=str(folder),
+            endpoint_port=ports["endpoints"],
+            kubelet_port=ports["kubelet"],
+            kubelet_certificate_file=str(server.certificate),
+            kubelet_key_file=str(server.key),
+            kubelet_client_ca_file=str(authority.certificate_path),
+            aliases_file=str(self._directory.load_balancing / "aliases.json"),
+        ).dump()
+
+    async def _wait_until_ready(self, configuration: ControlPlaneConfiguration) -> None:
+        context = ssl.create_default_context(cafile=configuration.ca_file)
+        process = control_plane_process(configuration.cluster)
+        log = self._directory.log(process)
+        try:
+            async with asyncio.timeout(READY_SECONDS_MAX):
+                while not await _ready(configuration, context):  # noqa: ASYNC110 - another process's state
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError as error:
+            message = f"the control plane was not ready after {READY_SECONDS_MAX} s; see {log}"
+            raise ControlPlaneFailed(message) from error
+
+
+async def _ready(configuration: ControlPlaneConfiguration, context: ssl.SSLContext) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection(configuration.host, configuration.port, ssl=context)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return (await reader.readline()).split()[1:2] == [b"200"]
+    except OSError:
+        return False
+    finally:
+        writer.close()
+
+
+def _first_address(cidr: str) -> str:
+    from ipaddress import IPv4Network
+
+    return str(IPv4Network(cidr)[1])
