@@ -80,7 +80,7 @@ def wait_for_load_balancers() -> None:
 
 def requests() -> None:
     """One request through each load balancer, and both paths of the Ingress."""
-    urls = {b["dnsName"]: b["urls"][0] for b in output("twinplane get loadbalancers -o json")}
+    urls = {b["dnsName"]: b["urls"][0].rstrip("/") for b in output("twinplane get loadbalancers -o json")}
     network, application = urls[hostname("service", "storefront")], urls[hostname("ingress", "shop")]
     for title, url, host in (
         ("Network Load Balancer -> storefront", network, ""),
