@@ -9,6 +9,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from twinplane.controlplane.store.etcd.configuration import EtcdConfiguration
+
 
 @dataclass(frozen=True, slots=True)
 class ControlPlaneConfiguration:
@@ -22,7 +24,7 @@ class ControlPlaneConfiguration:
     host: str
     port: int
     store: str
-    """Path of the embedded store's file."""
+    """Path of the embedded store's file; not used with etcd."""
     ca_file: str
     ca_key_file: str
     certificate_file: str
@@ -37,6 +39,16 @@ class ControlPlaneConfiguration:
     aws_secret_access_key: str
     aws_session_token: str
     """Of the service-linked role; they sign both AWS calls and those of the region's internal API."""
+    etcd: EtcdConfiguration | None = None
+    """None: the embedded store."""
+    replicas: int = 1
+    """Processes that share the etcd store and the port; more than one elect who controls."""
+    replica: int = 0
+    """Which of them this one is."""
+
+    def __post_init__(self) -> None:
+        if self.replicas > 1 and self.etcd is None:
+            raise ValueError("several replicas of a control plane need an etcd store")
 
     @property
     def url(self) -> str:
@@ -48,7 +60,10 @@ class ControlPlaneConfiguration:
 
     @classmethod
     def load(cls, path: Path) -> ControlPlaneConfiguration:
-        return cls(**json.loads(path.read_text()))
+        """Raises OSError, ValueError and TypeError for a file that is not one of ours."""
+        fields = json.loads(path.read_text())
+        etcd = fields.pop("etcd", None)
+        return cls(**fields, etcd=None if etcd is None else EtcdConfiguration(**etcd))
 
     def dump(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

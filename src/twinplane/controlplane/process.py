@@ -15,7 +15,6 @@ from typing import Any
 
 from twinplane.clock import Clock
 from twinplane.controlplane.api import heap
-from twinplane.controlplane.api.encoding import stamp
 from twinplane.controlplane.api.http.server import serve
 from twinplane.controlplane.api.kubelet import KubeletClient
 from twinplane.controlplane.api.types.registry import built_in_types
@@ -23,10 +22,11 @@ from twinplane.controlplane.auth.sts import StsIdentify
 from twinplane.controlplane.cloudcontroller.node.feed import InstanceFeed
 from twinplane.controlplane.composition import Control, Foundation, api_server
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
+from twinplane.controlplane.election import ElectedControl
 from twinplane.controlplane.identity import iam_authenticator, service_account_key
 from twinplane.controlplane.region_api import RegionApi
+from twinplane.controlplane.storage import opened_store
 from twinplane.controlplane.store.contract import Store
-from twinplane.controlplane.store.embedded import EmbeddedStore
 from twinplane.sigv4 import Signer
 
 log = logging.getLogger(__name__)
@@ -41,17 +41,16 @@ class ControlPlane:
     async def run(self) -> None:
         """Until cancelled."""
         configuration, clock = self._configuration, self._clock
-        store = await EmbeddedStore.open(Path(configuration.store), stamp=stamp, clock=clock)
         region_api = RegionApi(configuration.aws_endpoint, _signer(configuration), clock)
         sts = StsIdentify(configuration.aws_endpoint)
         kubelet = KubeletClient(_kubelet_context(configuration))
         try:
-            await self._serve(self._foundation(store, region_api, sts, kubelet))
+            async with opened_store(configuration, clock) as store:
+                await self._serve(self._foundation(store, region_api, sts, kubelet))
         finally:
             await kubelet.close()
             await sts.close()
             await region_api.close()
-            await store.close()
 
     def _foundation(self, store: Store, region_api: RegionApi, sts: StsIdentify, kubelet: KubeletClient) -> Foundation:
         configuration = self._configuration
@@ -75,11 +74,14 @@ class ControlPlane:
     async def _serve(self, foundation: Foundation) -> None:
         configuration = self._configuration
         async with api_server(foundation) as handler:
-            server = await serve(handler, configuration.host, configuration.port, _server_context(configuration))
+            replicated = configuration.replicas > 1
+            context = _server_context(configuration)
+            server = await serve(handler, configuration.host, configuration.port, context, shared=replicated)
             log.info("cluster %s: API server at %s", configuration.cluster, configuration.url)
             heap.settle()
             try:
-                await Control(handler, foundation).run()
+                control = ElectedControl(handler, foundation) if replicated else Control(handler, foundation)
+                await control.run()
             finally:
                 await server.close()
 

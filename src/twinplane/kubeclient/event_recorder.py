@@ -83,6 +83,11 @@ class EventBroadcaster:
         self._buckets: _Recent[_Bucket] = _Recent()
         self._sequence = 0
 
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to be written."""
+        return self._queue.empty()
+
     def recorder(self, component: str) -> ComponentRecorder:
         """For one component, named as `kubectl describe` shows it in `From` (`replicaset-controller`)."""
         return ComponentRecorder(self, component)

@@ -12,10 +12,10 @@ from tests.unit.controllers import test_daemonset, test_deployment, test_job, te
 from tests.unit.controllers.world import running_status
 
 from twinplane.clock import SystemClock
+from twinplane.controlplane.composition import collected_types
 from twinplane.controlplane.controllers.all import controllers
 from twinplane.controlplane.controllers.contract import Context
 from twinplane.controlplane.controllers.runner import ControllerRunner, Outcome
-from twinplane.controlplane.process import collected_types
 from twinplane.kubeclient.contract import KubeClient, Object, Resource
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.event_recorder import EventBroadcaster

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.controllers.world import World, pod_template, running
 
+from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Controller
 from twinplane.controlplane.controllers.job import completion_indexes
 from twinplane.controlplane.controllers.job.controller import JobController
@@ -28,8 +29,13 @@ def job(**spec: Any) -> Object:
     return {"metadata": {"name": "work", "namespace": "default"}, "spec": {**defaults, **spec}}
 
 
-async def end(world: World, pod: Object, phase: str) -> None:
-    patch = {"status": {"phase": phase, "conditions": []}}
+async def end(world: World, pod: Object, phase: str, code: int | None = None, condition: str = "") -> None:
+    patch: Object = {"status": {"phase": phase, "conditions": []}}
+    if code is not None:
+        terminated = {"exitCode": code, "finishedAt": rfc3339(world.clock.now())}
+        patch["status"]["containerStatuses"] = [{"name": "app", "state": {"terminated": terminated}}]
+    if condition:
+        patch["status"]["conditions"] = [{"type": condition, "status": "True"}]
     await world.cluster.patch(PODS, pod["metadata"]["name"], patch, "default", subresource="status")
 
 

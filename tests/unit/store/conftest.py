@@ -1,4 +1,4 @@
-"""Stores to test. A real etcd joins by adding its opener to `OPENERS`: the contract tests know no more than this."""
+"""Stores to test. Each joins by adding its opener to `OPENERS`: the contract tests know no more than this."""
 
 from __future__ import annotations
 
@@ -7,24 +7,36 @@ from pathlib import Path
 
 import pytest
 
+from tests.etcd_cluster import EtcdCluster, etcd
 from tests.unit.store.values import FixedClock, stamp
 from twinplane.controlplane.store.contract import Store
 from twinplane.controlplane.store.embedded import EmbeddedStore
 
+__all__ = ["etcd"]
 
-async def open_in_memory(_: Path) -> Store:
+Opener = Callable[[pytest.FixtureRequest, Path], Awaitable[Store]]
+
+
+async def open_in_memory(_: pytest.FixtureRequest, __: Path) -> Store:
     return await EmbeddedStore.open(None, stamp=stamp, clock=FixedClock())
 
 
-async def open_on_disk(directory: Path) -> Store:
+async def open_on_disk(_: pytest.FixtureRequest, directory: Path) -> Store:
     return await EmbeddedStore.open(directory / "store.db", stamp=stamp, clock=FixedClock())
 
 
-OPENERS: dict[str, Callable[[Path], Awaitable[Store]]] = {"memory": open_in_memory, "disk": open_on_disk}
+async def open_in_etcd(request: pytest.FixtureRequest, directory: Path) -> Store:
+    from twinplane.controlplane.store.etcd.store import EtcdStore
+
+    cluster: EtcdCluster = request.getfixturevalue("etcd")
+    return await EtcdStore.open(cluster.configuration(f"/{directory.name}"), stamp=stamp)
+
+
+OPENERS: dict[str, Opener] = {"memory": open_in_memory, "disk": open_on_disk, "etcd": open_in_etcd}
 
 
 @pytest.fixture(params=OPENERS)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await OPENERS[request.param](tmp_path)
+    opened = await OPENERS[request.param](request, tmp_path)
     yield opened
     await opened.close()

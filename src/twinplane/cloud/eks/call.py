@@ -91,6 +91,8 @@ class Background:
         task = asyncio.create_task(_after(previous, work) if previous else work, name=name)
         self._tasks[name] = task
         task.add_done_callback(self._finished)
+        # A task that is cancelled while it waits for the previous one never gets to its work.
+        task.add_done_callback(lambda _: work.close())
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         if self._tasks.get(task.get_name()) is task:

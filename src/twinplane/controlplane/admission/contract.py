@@ -10,6 +10,22 @@ from twinplane.kubeclient.contract import Object, Resource
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """Upstream's reinvocation context: after a webhook or policy changed the object, all plugins look once more.
+
+    `wanted` is set by the plugin that changed it, `running` during that second look. The sets are kept by plugin name:
+    who asked to be called again if something changes after him, and who is to be called again.
+    """
+
+    wanted: bool = False
+    running: bool = False
+    previous: dict[str, set[str]] = field(default_factory=dict)
+    again: dict[str, set[str]] = field(default_factory=dict)
+    seen: dict[str, Object] = field(default_factory=dict)
+    """What the plugin last left behind, to see whether others changed it since."""
+
+
+@dataclass(slots=True)
 class AdmissionRequest:
     """`object` may be changed in place by `admit`; it is None for DELETE, `old` is None for CREATE."""
 
@@ -26,6 +42,9 @@ class AdmissionRequest:
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
     """For the audit log."""
+    requested: Resource | None = None
+    """The version in the request's path, where objects are stored in another one."""
+    reinvocation: Reinvocation = field(default_factory=Reinvocation)
 
 
 class AdmissionPlugin(Protocol):

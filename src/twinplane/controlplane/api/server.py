@@ -27,7 +27,7 @@ from twinplane.controlplane.api.verbs.patch import patch
 from twinplane.controlplane.api.verbs.update import update
 from twinplane.controlplane.api.verbs.watch import watch
 from twinplane.controlplane.auth.contract import Attributes, UserInfo
-from twinplane.controlplane.store.contract import StorageFull, StoreError
+from twinplane.controlplane.store.contract import OutcomeUnknown, StorageFull, StoreError, StoreUnavailable
 from twinplane.kubeclient.errors import ApiError, forbidden
 
 Verb = Callable[[Call], Awaitable[Response]]
@@ -79,6 +79,11 @@ class ApiServer:
             response = _refusal(error)
         except StorageFull:
             response = _refusal(ApiError("InternalError", "the store has no space left on its disk", code=507))
+        except OutcomeUnknown as error:
+            response = _refusal(ApiError("Timeout", f"request did not complete, it may be done or not: {error}"))
+        except StoreUnavailable as error:
+            message = f"the store is not available: {error}"
+            response = _refusal(ApiError("ServiceUnavailable", message, retry_after=1))
         except StoreError as error:
             response = _refusal(ApiError("ServiceUnavailable", f"the store is not available: {error}"))
         except Exception:  # noqa: BLE001 - the boundary of a request, see below
@@ -100,6 +105,9 @@ class ApiServer:
                 raise ApiError("MethodNotAllowed", _NOT_ALLOWED, details={})
             return self._non_resources.answer(request)
         call = self._call(request, found, user)
+        if not request.query.get("resourceVersion"):
+            # Reads are consistent unless told otherwise, and writes begin with a read.
+            await self.runtime.cache.catch_up()
         response = await self._verb(call)(call)
         if call.warnings:
             shown = dict.fromkeys(call.warnings)
@@ -141,7 +149,9 @@ class ApiServer:
         if found.namespace and not served.resource.namespaced and served.resource.plural != "namespaces":
             raise not_served()
         storage = served.storage
-        stored = registry.lookup(storage.group, storage.version, storage.plural) if storage else None
+        stored = served.extra.get("stored_type")
+        if stored is None and storage is not None:
+            stored = registry.lookup(storage.group, storage.version, storage.plural)
         if found.resource == "namespaces" and found.namespace and not found.name:
             found = replace(found, name=found.namespace)
         if found.name and found.verb in ("list", "watch", "deletecollection"):

@@ -13,13 +13,16 @@ from twinplane.controlplane.controllers.contract import Context, Controller
 
 
 def controllers(
-    context: Context, aws: AwsClients, *, cluster_name: str, vpc_id: str, region: str, feed: InstanceFeed
+    context: Context, aws: AwsClients | None, *, cluster_name: str, vpc_id: str, region: str, feed: InstanceFeed
 ) -> list[Controller]:
-    """`feed.run()` has to run beside them."""
+    """`feed.run()` has to run beside them. Without `aws` nobody makes load balancers."""
+    nodes = NodeController(context, feed, region)
+    if aws is None:
+        return [nodes]
     account = Aws(aws)
     network = ClusterNetwork(cluster_name, vpc_id)
     return [
-        NodeController(context, feed, region),
+        nodes,
         ServiceController(context, backends(account, network)),
         IngressController(context, account, network),
     ]

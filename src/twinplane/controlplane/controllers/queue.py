@@ -36,6 +36,11 @@ class WorkQueue:
         """Nothing is queued or being worked on (delayed keys apart)."""
         return not self._dirty and not self._processing
 
+    def next_due(self) -> float | None:
+        """Seconds until the first delayed key comes back; None when there is none."""
+        due = min((handle.when() for handle in self._later.values()), default=None)
+        return None if due is None else due - asyncio.get_running_loop().time()
+
     def add(self, key: Key) -> None:
         if key in self._dirty:
             return

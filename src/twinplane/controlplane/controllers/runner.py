@@ -64,6 +64,10 @@ class ControllerRunner:
     def idle(self) -> bool:
         return all(queue.idle for queue in self._queues.values())
 
+    def next_due(self) -> float | None:
+        """Seconds until a controller looks again at what it put off; None when it has put off nothing."""
+        return min((due for queue in self._queues.values() if (due := queue.next_due()) is not None), default=None)
+
     async def run(self) -> None:
         for controller in self._controllers:
             queue = self._queues[controller.name] = WorkQueue()

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.shape import PodShape
 from twinplane.controlplane.scheduler.snapshot import Snapshot
+from twinplane.controlplane.scheduler.storage import VolumePlan
 
 SCORE_MAX = 100
 
@@ -56,6 +57,8 @@ class Check:
     ranks: bool = False
     stale: bool = False
     """Something came up that the check cannot account for; it must be made anew."""
+    rejection: Refusal | None = None
+    """Why no node at all will do, whatever the nodes are like (upstream's PreFilter)."""
 
     def refuse(self, node: NodeState) -> Refusal | None:
         return None
@@ -65,6 +68,10 @@ class Check:
 
     def rank(self, candidates: Sequence[Candidate]) -> list[int]:
         return [0] * len(candidates)
+
+    def reserve(self, node: NodeState) -> VolumePlan | None:
+        """What must be written before a pod of the shape may be bound to the node."""
+        return None
 
     def group(self, node: NodeState) -> Hashable:
         return None
@@ -79,6 +86,9 @@ class Plugin:
     scope: Scope
     check: Callable[[PodShape, Snapshot], Check | None]
     weight: int = 1
+    filters: bool = True
+    scores: bool = True
+    """Extension points that a profile may switch off."""
 
 
 def share_of_max(raw: Sequence[int], *, reverse: bool = False) -> list[int]:

@@ -63,6 +63,16 @@ class Scheduler:
                 group.create_task(self._write_decisions(), name=f"scheduler writer {number}")
             group.create_task(self._decide(), name="scheduler")
 
+    @property
+    def idle(self) -> bool:
+        """No pod can be decided now and no decision waits to be written."""
+        return not self._woken.is_set() and not self._view.queue.has_ready and self._unwritten.empty()
+
+    def next_due(self) -> float | None:
+        """Seconds until a pod is tried again without any event; None when none will be."""
+        due = self._view.queue.next_due()
+        return None if due is None else due - self._clock.now()
+
     def explain(self, body: Object) -> list[Verdict]:
         """Every node's verdict on a pod (as JSON), the best first."""
         return explain(self._view.snapshot, Shapes().pod(body))

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from twinplane.controlplane.scheduler.resources import Amounts, amounts_of
 from twinplane.controlplane.scheduler.shape import HostPort, Pod, PodShape, Taint
+from twinplane.controlplane.scheduler.volumes import Disk
 from twinplane.kubeclient.contract import Object
 
 Key = TypeVar("Key")
@@ -62,6 +63,9 @@ class NodeState:
     scored_memory: int = 0
     ports: dict[HostPort, int] = field(default_factory=dict)
     shapes: dict[PodShape, int] = field(default_factory=dict)
+    claims: dict[str, int] = field(default_factory=dict)
+    """Key of each claim that pods of the node use -> how many do."""
+    disks: dict[Disk, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.name = self.facts.name
@@ -85,6 +89,11 @@ class NodeState:
         count_into(self.shapes, shape, sign)
         for port in shape.host_ports:
             count_into(self.ports, port, sign)
+        if shape.claims:
+            for key in shape.claim_keys:
+                count_into(self.claims, key, sign)
+        for disk in shape.disks:
+            count_into(self.disks, disk, sign)
 
 
 def count_into(counts: dict[Key, int], key: Key, delta: int) -> None:

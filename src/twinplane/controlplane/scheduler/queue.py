@@ -62,6 +62,11 @@ class SchedulingQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def has_ready(self) -> bool:
+        """A pod is about to be tried."""
+        return any(waiting.place is Place.READY for waiting in self._waiting.values())
+
     def place_of(self, uid: str) -> Place | None:
         waiting = self._waiting.get(uid)
         return waiting.place if waiting else None

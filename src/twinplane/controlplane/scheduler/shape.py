@@ -24,6 +24,7 @@ from twinplane.controlplane.scheduler.requirements import (
     node_term,
 )
 from twinplane.controlplane.scheduler.resources import Requests, pod_requests
+from twinplane.controlplane.scheduler.volumes import ClaimUse, Disk, claim_uses, disks
 from twinplane.kubeclient.contract import Object
 
 
@@ -104,12 +105,20 @@ class PodShape:
     affinity: tuple[PodTerm, ...]
     anti_affinity: tuple[PodTerm, ...]
     preferred_pods: tuple[PodTerm, ...]
+    claims: tuple[ClaimUse, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    uid: str = ""
+    """Of the one pod of this shape, when it has ephemeral claims, which belong to one pod."""
     node_name: str = ""
     """The one node a pod names itself. Not part of the class: such pods are bound and never queue."""
 
     @property
     def has_pod_terms(self) -> bool:
         return bool(self.affinity or self.anti_affinity or self.preferred_pods)
+
+    @property
+    def claim_keys(self) -> tuple[str, ...]:
+        return tuple(f"{self.namespace}/{claim.name}" for claim in self.claims)
 
     def tolerates(self, taint: Taint) -> bool:
         return any(toleration.tolerates(taint) for toleration in self.tolerations)
@@ -192,6 +201,7 @@ def _owner(metadata: dict[str, Any]) -> str:
 
 def _shape_key(body: Object) -> list[Any]:
     metadata, spec = body["metadata"], body["spec"]
+    claims = claim_uses(spec, metadata["name"]) if spec.get("volumes") else ()
     containers = [
         [[container.get(field) for field in _CONTAINER_FIELDS] for container in spec.get(group) or ()]
         for group in ("containers", "initContainers")
@@ -204,7 +214,14 @@ def _shape_key(body: Object) -> list[Any]:
         bool(spec.get("hostNetwork")),
         [spec.get(field) for field in _SPEC_FIELDS],
         containers,
+        [list(claim) for claim in claims],
+        [(*disk[:2], sorted(disk.hosts), disk.shared) for disk in disks(spec)],
+        _sole_uid(metadata, claims),
     ]
+
+
+def _sole_uid(metadata: dict[str, Any], claims: tuple[ClaimUse, ...]) -> str:
+    return str(metadata.get("uid", "")) if any(claim.ephemeral for claim in claims) else ""
 
 
 def _parse(body: Object) -> PodShape:
@@ -215,6 +232,7 @@ def _parse(body: Object) -> PodShape:
     nodes = affinity.get("nodeAffinity") or {}
     required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution")
     containers = spec.get("containers") or []
+    claims = claim_uses(spec, metadata["name"])
     return PodShape(
         namespace=namespace,
         labels=labels,
@@ -238,6 +256,9 @@ def _parse(body: Object) -> PodShape:
         anti_affinity=_required_terms(affinity.get("podAntiAffinity"), namespace, labels),
         preferred_pods=_preferred_terms(affinity.get("podAffinity"), namespace, labels, 1)
         + _preferred_terms(affinity.get("podAntiAffinity"), namespace, labels, -1),
+        claims=claims,
+        disks=disks(spec),
+        uid=_sole_uid(metadata, claims),
     )
 
 

@@ -8,13 +8,14 @@ catch up with just what changed instead of being told by anyone. Pure data: no I
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NamedTuple, TypeVar
 
 from twinplane.controlplane.scheduler.node import NodeFacts, NodeState, count_into
 from twinplane.controlplane.scheduler.requirements import Selector, matches
 from twinplane.controlplane.scheduler.shape import Pod, PodShape
+from twinplane.controlplane.scheduler.storage import Storage
 
 JOURNAL_LENGTH_MAX = 50_000
 Entry = TypeVar("Entry")
@@ -49,8 +50,11 @@ class Surroundings:
     workloads: dict[str, Selector] = field(default_factory=dict)
     """uid of a ReplicaSet, StatefulSet or ReplicationController -> its selector."""
     budgets: dict[str, Budget] = field(default_factory=dict)
-    """Only preemption reads them, afresh each time: they do not count for `version`."""
+    """Only preemption reads them: they count for `budgets_version`."""
+    storage: Storage = field(default_factory=Storage)
+    """Has a version of its own, for the pods that have claims."""
     version: int = 0
+    budgets_version: int = 0
 
     def set_namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
         """None for one that is gone, here and below."""
@@ -63,6 +67,7 @@ class Surroundings:
         self._replace(self.workloads, uid, selector)
 
     def set_budget(self, key: str, budget: Budget | None) -> None:
+        self.budgets_version += 1
         if budget is None:
             self.budgets.pop(key, None)
         else:
@@ -142,15 +147,21 @@ class Snapshot:
 
     def add_pod(self, pod: Pod, node: str) -> None:
         """Count `pod` on `node`, replacing what was known of the same uid. The node need not be known yet."""
+        state = self.nodes.get(node)
+        known = state.pods.get(pod.uid) if state is not None else None
+        if state is not None and known is not None and known.shape is pod.shape and known.priority == pod.priority:
+            # An assumption confirmed: nothing that plugins read is different.
+            state.pods[pod.uid] = pod
+            return
         self.remove_pod(pod.uid)
         self._homes[pod.uid] = node
-        state = self.nodes.get(node)
         if state is None:
             self._waiting.setdefault(node, {})[pod.uid] = pod
         else:
             self._attach(state, pod)
 
     def remove_pod(self, uid: str) -> Pod | None:
+        self.surroundings.storage.forget(uid)
         home = self._homes.pop(uid, None)
         if home is None:
             return None
@@ -213,7 +224,8 @@ class Snapshot:
     def copy(self) -> Snapshot:
         """An independent snapshot of the same state."""
         twin = Snapshot()
-        twin.surroundings = self.surroundings
+        # Assumptions made on the copy are its own.
+        twin.surroundings = replace(self.surroundings, storage=self.surroundings.storage.copy())
         for state in self.nodes.values():
             twin.set_node(state.facts)
             twin.nodes[state.name].order = state.order

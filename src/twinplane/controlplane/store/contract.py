@@ -41,6 +41,13 @@ class Page(NamedTuple):
     """How many records of the prefix come after the last one of the page."""
 
 
+class Horizon(NamedTuple):
+    """No change of this store lies above `changed` and up to `revision`, which is the newest one of all."""
+
+    changed: int
+    revision: int
+
+
 class Store(Protocol):
     @property
     def revision(self) -> int:
@@ -50,6 +57,10 @@ class Store(Protocol):
     @property
     def compacted_revision(self) -> int:
         """Reads and watches below this are refused with `Compacted`."""
+        ...
+
+    async def horizon(self) -> Horizon:
+        """As of a moment after the call began, and asked where all writers meet: replicas may share a store."""
         ...
 
     async def get(self, key: str) -> Record | None: ...
@@ -114,6 +125,14 @@ class FutureRevision(StoreError):
     def __init__(self, current: int) -> None:
         super().__init__(f"revision is in the future; current is {current}")
         self.current = current
+
+
+class StoreUnavailable(StoreError):
+    """It did not answer in time; nothing was done."""
+
+
+class OutcomeUnknown(StoreError):
+    """The store was lost while it was writing: it may be done or not, and the caller must look."""
 
 
 class StorageFull(StoreError):

@@ -20,6 +20,7 @@ from pathlib import Path
 from twinplane.clock import Clock
 from twinplane.controlplane.store.contract import (
     Event,
+    Horizon,
     KeyExists,
     Page,
     Record,
@@ -114,6 +115,9 @@ class EmbeddedStore:
     @property
     def compacted_revision(self) -> int:
         return self._history.compacted
+
+    async def horizon(self) -> Horizon:
+        return Horizon(self.revision, self.revision)
 
     async def get(self, key: str) -> Record | None:
         return self._records.get(key)

@@ -141,6 +141,11 @@ class Addresses:
             group.create_task(self._outbox.run(), name="addresses")
             group.create_task(self._timers.run(), name="address timers")
 
+    @property
+    def idle(self) -> bool:
+        """EC2 is not being asked for anything."""
+        return self._outbox.idle
+
     def open(self, node: str, pool: AddressPool) -> None:
         """A node has booted. Reads what its interfaces hold and sets up the warm reserve."""
         before = self._pools.get(node)

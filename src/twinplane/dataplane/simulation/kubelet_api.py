@@ -121,7 +121,7 @@ class KubeletApi:
             options = LogOptions(dict(request.query), self._clock.now())
         except ValueError as error:
             return web.Response(status=400, text=str(error))
-        refusal = _log_refusal(pod, container, options)
+        refusal = log_refusal(pod, container, options)
         if refusal is not None:
             return web.Response(status=400, text=refusal)
         ring = self._logs.ring(pod.spec.uid, container)
@@ -134,7 +134,7 @@ class KubeletApi:
         return answer
 
 
-def _log_refusal(pod: SimulatedPod, container: str, options: LogOptions) -> str | None:
+def log_refusal(pod: SimulatedPod, container: str, options: LogOptions) -> str | None:
     """The kubelet's words for a container without a log."""
     life = next((item for item in pod.life.containers if item.spec.name == container), None)
     if life is None:

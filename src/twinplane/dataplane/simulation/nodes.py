@@ -113,6 +113,11 @@ class NodeFleet:
             group.create_task(self._outbox.run(), name="nodes")
             group.create_task(self._timers.run(), name="node timers")
 
+    @property
+    def idle(self) -> bool:
+        """Every running instance is a registered node, and nothing waits to be written."""
+        return self._outbox.idle and len(self._nodes) == len(self._instances)
+
     def get(self, name: str) -> SimulatedNode | None:
         """A node that runs and is registered."""
         return self._by_name.get(name)

@@ -35,6 +35,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing waits or is being written."""
+        return not self._queue and not self._busy
+
     def put(self, key: Hashable) -> None:
         if key in self._busy:
             # One write a key at a time: the second would race the first.

@@ -92,6 +92,15 @@ class PodFleet:
             group.create_task(self._timers.run(), name="pod timers")
             group.create_task(self.addresses.run(), name="pod addresses")
 
+    @property
+    def idle(self) -> bool:
+        """Everything that happened to pods so far has been written."""
+        return self._outbox.idle and self.addresses.idle
+
+    def next_due(self) -> float | None:
+        """The time of the clock at which a pod changes by itself (its image is there, its process ends)."""
+        return self._timers.next_due()
+
     # -- what others ask -----------------------------------------------------------------------------------------
 
     def by_address(self, address: str) -> SimulatedPod | None:

@@ -67,6 +67,11 @@ class Simulation:
             self._synced.set()
             self.nodes.apply(self._latest)
 
+    @property
+    def idle(self) -> bool:
+        """Nodes and pods are as the account and the API server want them, until the next timer of a pod."""
+        return self._synced.is_set() and self.nodes.idle and self.pods.idle
+
     def answered(self, pod: SimulatedPod, text: str) -> None:
         """A pod answered a request: that is what its first container logs."""
         self.logs.write(pod.spec.uid, pod.spec.main[0].name, self._clock.now(), text)

@@ -40,6 +40,12 @@ class Timers:
     def cancel(self, key: Hashable) -> None:
         self._tickets.pop(key, None)
 
+    def next_due(self) -> float | None:
+        """The time of the clock at which the first timer fires."""
+        while self._heap and self._tickets.get(self._heap[0][2]) != self._heap[0][1]:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:

@@ -24,11 +24,13 @@ class HttpServer:
         self.port = 0
         self._empty = asyncio.Event()
 
-    async def listen(self, handler: Handler, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    async def listen(
+        self, handler: Handler, host: str, port: int, context: ssl.SSLContext | None, *, shared: bool = False
+    ) -> None:
         """Raises OSError when the address cannot be bound."""
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            lambda: Connection(self, handler), host, port, ssl=context, backlog=BACKLOG
+            lambda: Connection(self, handler), host, port, ssl=context, backlog=BACKLOG, reuse_port=shared or None
         )
         self.port = self._listener.sockets[0].getsockname()[1]
 
@@ -80,11 +82,13 @@ async def serve(
     *,
     max_connections: int = MAX_CONNECTIONS,
     compresses_locally: bool = False,
+    shared: bool = False,
 ) -> HttpServer:
     """Answer HTTP/1.1 on `host`:`port` (0: any) until the returned server is closed.
 
     `context` makes it TLS; with `verify_mode` CERT_OPTIONAL the client's certificate becomes part of `Credentials`.
+    With `shared` other processes may listen there as well: the kernel spreads connections over those that live.
     """
     server = HttpServer(max_connections=max_connections, compresses_locally=compresses_locally)
-    await server.listen(handler, host, port, context)
+    await server.listen(handler, host, port, context, shared=shared)
     return server

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Callable
 
 import orjson
 
@@ -20,6 +21,12 @@ from twinplane.controlplane.api.objects.watching import TURNS, Hub
 from twinplane.controlplane.api.types.contract import ResourceType, TypeRegistry, TypeRules
 from twinplane.controlplane.store.contract import Compacted, Event, Record, Store, StoreError
 from twinplane.kubeclient.contract import Object, Resource
+
+
+Listener = Callable[[str, Entry | None], None]
+"""(name, the object, or None when it is gone)."""
+Normalise = Callable[[Object], bool]
+"""Changes a stored body in place to what readers are shown; True when it did."""
 
 
 class ObjectCache:
@@ -35,6 +42,8 @@ class ObjectCache:
         self._types_generation = -1
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._asked = 0
+        self._listeners: dict[str, Listener] = {}
+        self._normalisers: dict[str, Normalise] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._loaded_at = 0
         self.revision = 0
@@ -85,6 +94,25 @@ class ObjectCache:
             found = self._hubs[prefix] = Hub(self._loaded_at)
         return found
 
+    def listen(self, stored: Resource, listener: Listener) -> None:
+        """Call `listener` at every change of the type, before any client hears of it."""
+        self._listeners[prefix_of(stored)] = listener
+
+    def normalise(self, stored: Resource, change: Normalise | None) -> None:
+        """Show the type's objects as `change` leaves them, and index them by what its table of types says now."""
+        prefix = prefix_of(stored)
+        if change is None:
+            self._normalisers.pop(prefix, None)
+        else:
+            self._normalisers[prefix] = change
+        collection = self._collections.get(prefix)
+        for key in () if collection is None else collection.all_keys():
+            entry = collection.get(key) if collection is not None else None
+            if collection is not None and entry is not None:
+                revision = collection.revision
+                collection.put(self.entry(Record(entry.key, entry.value, entry.revision, 0)))
+                collection.revision = revision
+
     def counts(self) -> dict[str, int]:
         """Objects by `plural.group`, for metrics."""
         named = ((stored_group(prefix), len(entries)) for prefix, entries in self._collections.items())
@@ -103,6 +131,18 @@ class ObjectCache:
         self._asked += 1
         heapq.heappush(self._waiting, (revision, self._asked, done))
         await done
+
+    async def catch_up(self) -> None:
+        """Until every change that anyone was told of before this call can be read here.
+
+        With one process over the store that is so already; replicas write behind one another's backs.
+        """
+        horizon = await self._store.horizon()
+        await self.applied(horizon.changed)
+        if horizon.revision > self.revision:
+            # Nothing of this store lies between: others use the same etcd.
+            self.revision = horizon.revision
+            self._release(None)
 
     async def _follow(self) -> None:
         try:
@@ -144,6 +184,9 @@ class ObjectCache:
             entry = self.entry(record)
             previous = collection.put(entry)
         self.revision = revision
+        listener = self._listeners.get(prefix)
+        if listener is not None:
+            listener(split(key)[2], entry)
         if entry is not None or previous is not None:
             self._hub_at(prefix).publish(Change(revision, entry, previous))
 
@@ -172,6 +215,9 @@ class ObjectCache:
     def entry(self, record: Record) -> Entry:
         prefix, namespace, name = split(record.key)
         parsed: Object = orjson.loads(record.value)
+        change = self._normalisers.get(prefix)
+        if change is not None and change(parsed):
+            record = record._replace(value=orjson.dumps(parsed))
         selectable = self._type_at(prefix)
         fields = self._rules.field_labels(selectable, parsed) if selectable is not None else _NO_FIELDS
         return Entry(record, namespace, name, parsed, fields)

@@ -6,7 +6,9 @@ definitions; custom types go through the generic parts only (their own schema is
 
 from __future__ import annotations
 
-from twinplane.controlplane.api.types import conversion, field_labels, strategy
+from collections.abc import Callable
+
+from twinplane.controlplane.api.types import conversion, custom, field_labels, strategy
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.types.decoding import (
     Decoder,
@@ -23,6 +25,8 @@ from twinplane.controlplane.api.types.validation import Validator
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.errors import ApiError, FieldError, bad_request
 
+Converter = Callable[[Object, Resource], Object]
+"""(body, the resource it is to be one of) -> the converted body."""
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -35,8 +39,13 @@ class UpstreamRules:
         self._finders: dict[str, Finder | None] = {}
         self._defaults = defaulter()
         self._validator = Validator(registry)
+        self.converters: dict[tuple[str, str], Converter] = {}
+        """(group, kind) of custom types that a webhook converts."""
 
     def unknown_fields(self, type: ResourceType, body: Object) -> list[str]:
+        behaviour = custom.behaviour_of(type)
+        if behaviour is not None:
+            return [f'unknown field "{path}"' for path in behaviour.unknown_fields(body)]
         return self.unknown_fields_of(type.schema, body)
 
     def unknown_fields_of(self, schema: Schema, body: Object) -> list[str]:
@@ -57,7 +66,11 @@ class UpstreamRules:
         if metadata is not None:
             self._decode_metadata(type, metadata)
         envelope = {key: body.pop(key) for key in ("apiVersion", "kind", "metadata") if key in body}
-        prune(type.schema, body)
+        behaviour = custom.behaviour_of(type)
+        if behaviour is not None:
+            behaviour.prune(body)
+        else:
+            prune(type.schema, body)
         rest = dict(body)
         body.clear()
         body.update(envelope | rest)
@@ -80,6 +93,9 @@ class UpstreamRules:
             raise _undecodable(type.resource.kind, type.resource.version, error) from error
 
     def convert(self, body: Object, source: Resource, target: Resource) -> Object:
+        converter = self.converters.get((source.group, source.kind)) if self.converters else None
+        if converter is not None and source.group == target.group:
+            return converter(body, target)
         return conversion.convert(body, source, target)
 
     def prepare_create(self, type: ResourceType, body: Object) -> None:
@@ -92,7 +108,11 @@ class UpstreamRules:
         strategy.prepare_update(type, body, old, subresource)
 
     def default(self, type: ResourceType, body: Object) -> None:
-        self.default_as(type.schema, body)
+        behaviour = custom.behaviour_of(type)
+        if behaviour is not None:
+            behaviour.default(body)
+        else:
+            self.default_as(type.schema, body)
 
     def default_as(self, schema: Schema, body: Object) -> None:
         """Default a body of any published kind in place (Scale, TokenRequest, ...)."""
@@ -102,7 +122,9 @@ class UpstreamRules:
                 visit(body, "", None)
 
     def validate(self, type: ResourceType, body: Object, old: Object | None, subresource: str = "") -> list[FieldError]:
-        return self._validator.validate(type, body, old, subresource)
+        errors = self._validator.validate(type, body, old, subresource)
+        behaviour = custom.behaviour_of(type)
+        return errors if behaviour is None else [*errors, *behaviour.validate(body, old)]
 
     def field_labels(self, type: ResourceType, body: Object) -> dict[str, str]:
         return field_labels.reader(type)(body)

@@ -12,6 +12,7 @@ from twinplane.clock import from_rfc3339, rfc3339
 from twinplane.controlplane.api import bodies
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import encode, list_bytes, stamp
+from twinplane.controlplane.api.extensions.customresources.definition import begin_deletion
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.selection import select
 from twinplane.controlplane.api.options import DeleteOptions, delete_options, dumped, list_options
@@ -112,6 +113,8 @@ def _marked(call: Call, body: Object, options: DeleteOptions) -> Object | None:
     metadata = body["metadata"]
     finalizers = _finalizers(call, metadata, options)
     resource = call.stored.resource
+    if resource.plural == "customresourcedefinitions" and resource.group == "apiextensions.k8s.io":
+        finalizers = begin_deletion(body, finalizers, rfc3339(call.runtime.clock.now()))
     is_namespace = resource.plural == "namespaces" and not resource.group
     grace = _grace_period(body, options) if resource.plural == "pods" and not resource.group else 0
     waits = bool(finalizers) or (is_namespace and bool((body.get("spec") or {}).get("finalizers")))

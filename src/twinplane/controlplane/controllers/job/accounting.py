@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from twinplane.controlplane.controllers.job import completion_indexes
-from twinplane.controlplane.controllers.job.pods import failed, index_of, is_indexed, is_tracked, succeeded
+from twinplane.controlplane.controllers.job import completion_indexes, failure_policy, per_index
+from twinplane.controlplane.controllers.job.pods import active, failed, index_of, is_indexed, is_tracked, succeeded
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.meta import is_deleting, uid_of
+from twinplane.kubeclient.meta import uid_of
 
 
 @dataclass
@@ -23,6 +23,12 @@ class Books:
     uncounted_succeeded: list[str] = field(default_factory=list)
     uncounted_failed: list[str] = field(default_factory=list)
     completed_indexes: set[int] = field(default_factory=set)
+    failed_indexes: set[int] | None = None
+    """None where indexes do not fail one by one."""
+    kept: dict[int, Object] = field(default_factory=dict)
+    """By index: its last failed pod, which stays until its replacement is there."""
+    kept_failures: int = 0
+    """How many of them count."""
     new_failures: list[Object] = field(default_factory=list)
     new_successes: int = 0
     settled: list[Object] = field(default_factory=list)
@@ -34,7 +40,7 @@ class Books:
 
     @property
     def total_failed(self) -> int:
-        return self.failed + len(self.uncounted_failed)
+        return self.failed + len(self.uncounted_failed) + self.kept_failures
 
     @property
     def balanced(self) -> bool:
@@ -57,31 +63,69 @@ def balance(job: Object, pods: Sequence[Object]) -> Books:
     if is_indexed(job):
         limit = job["spec"].get("completions") or 0
         books.completed_indexes = completion_indexes.parsed(status.get("completedIndexes", ""), limit)
-    _enter_finished(job, pods, books)
+    _enter_succeeded(job, pods, books)
     if is_indexed(job):
         books.succeeded = len(books.completed_indexes)
+        if per_index.is_limited(job):
+            books.failed_indexes = per_index.failed_indexes(job, pods) - books.completed_indexes
+            settled = books.completed_indexes | books.failed_indexes
+            books.kept = per_index.kept(job, pods, active(pods), settled)
+            books.kept_failures = sum(failure_policy.match(job, pod).counts for pod in books.kept.values())
+    _enter_failed(job, pods, books)
     return books
 
 
-def _enter_finished(job: Object, pods: Sequence[Object], books: Books) -> None:
-    only_failed = job["spec"].get("podReplacementPolicy") == "Failed"
-    known = {*books.uncounted_succeeded, *books.uncounted_failed}
+def close(job: Object, pods: Sequence[Object], books: Books, *, failing: bool) -> None:
+    """Of a Job at its end: nothing is kept for another try, and what still runs in one that fails has failed."""
+    books.kept, books.kept_failures = {}, 0
+    settled = {uid_of(pod) for pod in books.settled}
+    known = set(books.uncounted_failed)
     for pod in pods:
-        if not is_tracked(pod):
+        if not is_tracked(pod) or uid_of(pod) in settled:
             continue
+        books.settled.append(pod)
+        if (failing or failed(job, pod)) and uid_of(pod) not in known:
+            _enter_failure(job, pod, books)
+
+
+def _enter_succeeded(job: Object, pods: Sequence[Object], books: Books) -> None:
+    known = set(books.uncounted_succeeded)
+    for pod in pods:
+        if not is_tracked(pod) or not succeeded(pod):
+            continue
+        books.settled.append(pod)
+        if is_indexed(job):
+            _complete_index(job, pod, books)
+        elif uid_of(pod) not in known:
+            books.uncounted_succeeded.append(uid_of(pod))
+            books.new_successes += 1
+
+
+def _enter_failed(job: Object, pods: Sequence[Object], books: Books) -> None:
+    known = set(books.uncounted_failed)
+    kept = {uid_of(pod) for pod in books.kept.values()}
+    for pod in pods:
         uid = uid_of(pod)
-        if succeeded(pod):
-            books.settled.append(pod)
-            if is_indexed(job):
-                _complete_index(job, pod, books)
-            elif uid not in known:
-                books.uncounted_succeeded.append(uid)
-                books.new_successes += 1
-        elif failed(pod, only_failed=only_failed):
-            books.settled.append(pod)
-            if uid not in known:
-                books.uncounted_failed.append(uid)
-                books.new_failures.append(pod)
+        if not is_tracked(pod) or not failed(job, pod) or uid in kept:
+            continue
+        books.settled.append(pod)
+        if uid in known:
+            continue
+        _enter_failure(job, pod, books)
+
+
+def _enter_failure(job: Object, pod: Object, books: Books) -> None:
+    books.new_failures.append(pod)
+    if failure_policy.match(job, pod).counts and _is_valid(job, pod):
+        books.uncounted_failed.append(uid_of(pod))
+
+
+def _is_valid(job: Object, pod: Object) -> bool:
+    """Of an Indexed Job only pods within its completions count."""
+    if not is_indexed(job):
+        return True
+    index = index_of(pod)
+    return index is not None and index < int(job["spec"].get("completions") or 0)
 
 
 def _complete_index(job: Object, pod: Object, books: Books) -> None:
@@ -89,11 +133,3 @@ def _complete_index(job: Object, pod: Object, books: Books) -> None:
     if index is not None and index < (job["spec"].get("completions") or 0) and index not in books.completed_indexes:
         books.completed_indexes.add(index)
         books.new_successes += 1
-
-
-def active(pods: Sequence[Object]) -> list[Object]:
-    return [pod for pod in pods if not succeeded(pod) and not failed(pod, only_failed=True) and not is_deleting(pod)]
-
-
-def terminating(pods: Sequence[Object]) -> list[Object]:
-    return [pod for pod in pods if is_deleting(pod) and not succeeded(pod) and not failed(pod, only_failed=True)]

@@ -1,26 +1,25 @@
-"""Runs Jobs to completion.
-
-Left out: `podFailurePolicy`, `successPolicy`, `backoffLimitPerIndex` and `managedBy` other than this controller (a Job
-managed by another one is left alone, as it should be).
-"""
+"""Runs Jobs to completion. A Job that `managedBy` gives to another controller is left alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.expectations import TIMEOUT_SECONDS, Expectations
-from twinplane.controlplane.controllers.job import accounting, completion_indexes, verdict
+from twinplane.controlplane.controllers.job import accounting, completion_indexes, per_index, verdict
 from twinplane.controlplane.controllers.job.accounting import Books
 from twinplane.controlplane.controllers.job.pods import (
     TRACKING,
+    active,
     finished_at,
     is_indexed,
     is_tracked,
     pod_of,
+    replaces_only_failed,
     selector_of_job,
+    terminating,
 )
 from twinplane.controlplane.controllers.ownership import Ownership, key_of
 from twinplane.controlplane.controllers.podcontrol import PodControl, gathered, is_namespace_terminating, slow_start
@@ -31,7 +30,6 @@ from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import (
     condition_is,
     conditions_of,
-    created_at,
     finalizers_of,
     is_deleting,
     name_of,
@@ -45,6 +43,17 @@ BURST = 500
 BACKOFF_SECONDS = (10.0, 600.0)
 """Before a failed pod is replaced; doubles with every failure in a row."""
 THIS_CONTROLLER = "kubernetes.io/job-controller"
+
+
+class _Failures(NamedTuple):
+    """`last` is when the last one happened; `seen` are the pods of the latest look: some never get into the books."""
+
+    in_a_row: int
+    last: float
+    seen: frozenset[str]
+
+
+_NONE = _Failures(0, 0.0, frozenset())
 
 
 class JobController:
@@ -65,8 +74,8 @@ class JobController:
             selector=selector_of_job,
             expectations=self._expectations,
         )
-        self._failures: dict[str, tuple[int, float]] = {}
-        """By uid: failures in a row, and when the last one happened."""
+        self._failures: dict[str, _Failures] = {}
+        """By uid of the Job."""
 
     def watch(self, enqueue: Enqueue) -> None:
         def changed(old: Object | None, new: Object | None) -> None:
@@ -98,13 +107,15 @@ class JobController:
         books = accounting.balance(job, pods)
         self._note_failures(job, books, now)
         outcome = verdict.verdict_of(job, pods, books, now)
+        if outcome is not None:
+            accounting.close(job, pods, books, failing=outcome.final == "Failed")
         status = self._status(job, pods, books, now)
         failure: BaseException | None = None
         again: float | None = None
         if outcome is not None:
             self._conclude(job, outcome, status)
             await write_status(self._client, JOBS, job, status)
-            await self._stop(job, accounting.active(pods))
+            await self._stop(job, active(pods))
         else:
             self._note_suspension(job, status)
             await write_status(self._client, JOBS, job, status)
@@ -119,13 +130,13 @@ class JobController:
 
     def _status(self, job: Object, pods: Sequence[Object], books: Books, now: float) -> dict[str, Any]:
         before = job.get("status") or {}
-        running = accounting.active(pods)
+        running = active(pods)
         start = before.get("startTime")
         status: dict[str, Any] = {
             "startTime": start or (None if job["spec"].get("suspend") else rfc3339(now)),
             "active": len(running),
             "ready": sum(is_ready(pod) for pod in running),
-            "terminating": len(accounting.terminating(pods)),
+            "terminating": len(terminating(pods)),
             "succeeded": books.succeeded,
             "failed": books.failed,
             "uncountedTerminatedPods": {
@@ -136,8 +147,10 @@ class JobController:
         }
         if is_indexed(job):
             status["completedIndexes"] = completion_indexes.rendered(books.completed_indexes)
+        if books.failed_indexes is not None:
+            status["failedIndexes"] = completion_indexes.rendered(books.failed_indexes)
         status["conditions"] = conditions_of(job)
-        kept = ("ready", "terminating", "uncountedTerminatedPods")
+        kept = ("ready", "terminating", "uncountedTerminatedPods", "failedIndexes")
         return {key: value for key, value in status.items() if value or key in kept}
 
     def _conclude(self, job: Object, outcome: verdict.Verdict, status: dict[str, Any]) -> None:
@@ -149,6 +162,10 @@ class JobController:
             return
         if outcome.final == "Complete":
             status["completionTime"] = rfc3339(now)
+            completions = job["spec"].get("completions")
+            if completions is not None and status.get("succeeded", 0) > completions:
+                message = "Too many succeeded pods running after completion count reached"
+                self._events.event(job, "Warning", "TooManySucceededPods", message)
             self._events.event(job, "Normal", "Completed", "Job completed")
         else:
             self._events.event(job, "Warning", outcome.reason, outcome.message)
@@ -173,30 +190,43 @@ class JobController:
     async def _manage(
         self, key: Key, job: Object, pods: Sequence[Object], books: Books
     ) -> tuple[BaseException | None, float | None]:
-        running = accounting.active(pods)
+        running = active(pods)
         wanted = verdict.wanted_active(job, pods, books)
-        if len(running) > wanted:
-            surplus = _least_useful(running)[: len(running) - wanted]
+        surplus = verdict.surplus(job, pods, len(running) - wanted)
+        if surplus:
             # Without the finalizer they are not counted: nobody holds it against the Job that it was suspended.
             await self._release(surplus)
             await self._stop(job, surplus)
             return None, None
-        replacing_late = job["spec"].get("podReplacementPolicy") == "Failed"
-        waiting = len(accounting.terminating(pods)) if replacing_late else 0
+        waiting = len(terminating(pods)) if replaces_only_failed(job) else 0
         count = min(wanted - len(running) - waiting, BURST)
         if count <= 0:
             return None, None
-        pause = self._backoff(job)
-        if pause > 0:
+        indexes, pause = self._startable(job, pods, books, count)
+        if (pause is not None and pause > 0) or not indexes:
             return None, pause
-        indexes = verdict.missing_indexes(job, pods, books, count)
         self._expectations.expect(key, creations=len(indexes))
-        made, failure = await slow_start(len(indexes), lambda n: self._control.create(pod_of(job, indexes[n]), job))
+        made, failure = await slow_start(len(indexes), lambda n: self._create(job, indexes[n], books))
         if made < len(indexes):
             self._expectations.creation_observed(key, len(indexes) - made)
         if isinstance(failure, ApiError) and is_namespace_terminating(failure):
             return None, None
         return failure, None
+
+    def _startable(
+        self, job: Object, pods: Sequence[Object], books: Books, count: int
+    ) -> tuple[Sequence[int | None], float | None]:
+        """The indexes of the next pods, and how long all of them have to wait."""
+        if not per_index.is_limited(job):
+            return verdict.missing_indexes(job, pods, books, count), self._backoff(job)
+        indexes = [index for index in verdict.missing_indexes(job, pods, books, count) if index is not None]
+        return per_index.ready_to_start(indexes, books.kept, self._clock.now())
+
+    async def _create(self, job: Object, index: int | None, books: Books) -> Object:
+        annotations: Mapping[str, str] = {}
+        if index is not None and per_index.is_limited(job):
+            annotations = per_index.counts_after(job, books.kept.get(index))
+        return await self._control.create(pod_of(job, index, annotations), job)
 
     async def _stop(self, job: Object, pods: Sequence[Object]) -> None:
         failures = await gathered([self._control.delete(pod, job) for pod in pods])
@@ -224,26 +254,23 @@ class JobController:
     # -- back-off ------------------------------------------------------------------------------------------------
 
     def _note_failures(self, job: Object, books: Books, now: float) -> None:
-        count, last = self._failures.get(uid_of(job), (0, 0.0))
+        count, last, seen = self._failures.get(uid_of(job), _NONE)
         if books.new_successes:
             count = 0
         for pod in books.new_failures:
-            count += 1
-            last = max(last, finished_at(pod, now))
-        self._failures[uid_of(job)] = count, last
+            if uid_of(pod) not in seen:
+                count += 1
+                last = max(last, finished_at(pod, now))
+        self._failures[uid_of(job)] = _Failures(count, last, frozenset(map(uid_of, books.new_failures)))
 
     def _backoff(self, job: Object) -> float:
-        count, last = self._failures.get(uid_of(job), (0, 0.0))
+        count, last, _ = self._failures.get(uid_of(job), _NONE)
         if count == 0:
             return 0.0
         first, longest = BACKOFF_SECONDS
-        pause: float = min(first * 2 ** (count - 1), longest)
+        pause: float = min(first * 2 ** min(count - 1, 10), longest)
         return last + pause - self._clock.now()
 
 
 def _set(status: dict[str, Any], condition: dict[str, Any]) -> None:
     status["conditions"] = with_condition(status.get("conditions", []), condition)
-
-
-def _least_useful(pods: Sequence[Object]) -> list[Object]:
-    return sorted(pods, key=lambda pod: (is_ready(pod), -created_at(pod), name_of(pod)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twinplane.controlplane.controllers.pods import phase_of, pod_from_template
+from twinplane.controlplane.controllers.pods import is_terminal, phase_of, pod_from_template
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.meta import annotations_of, finalizers_of, is_deleting, name_of, time_of, uid_of
+from twinplane.kubeclient.meta import annotations_of, condition_of, finalizers_of, is_deleting, name_of, time_of, uid_of
 from twinplane.kubeclient.resources import JOBS
 
 TRACKING = "batch.kubernetes.io/job-tracking"
@@ -22,7 +22,7 @@ def selector_of_job(job: Object) -> dict[str, Any]:
     return job["spec"].get("selector") or {"matchLabels": {"batch.kubernetes.io/controller-uid": uid_of(job)}}
 
 
-def pod_of(job: Object, index: int | None) -> Object:
+def pod_of(job: Object, index: int | None, annotations: Mapping[str, str] | None = None) -> Object:
     pod = pod_from_template(job["spec"]["template"], job, JOBS)
     metadata = pod["metadata"]
     own = {"controller-uid": uid_of(job), "job-name": name_of(job)}
@@ -32,7 +32,7 @@ def pod_of(job: Object, index: int | None) -> Object:
     metadata["finalizers"] = [*metadata.get("finalizers", []), TRACKING]
     if index is not None:
         labels[INDEX] = str(index)
-        metadata.setdefault("annotations", {})[INDEX] = str(index)
+        metadata.setdefault("annotations", {}).update({INDEX: str(index), **(annotations or {})})
         metadata["generateName"] = f"{name_of(job)}-{index}-"
         pod["spec"]["hostname"] = f"{name_of(job)}-{index}"
         _add_index_variable(pod["spec"])
@@ -60,20 +60,37 @@ def succeeded(pod: Object) -> bool:
     return phase_of(pod) == "Succeeded"
 
 
-def failed(pod: Object, *, only_failed: bool) -> bool:
+def replaces_only_failed(job: Object) -> bool:
+    """Whether a pod that is being deleted still counts until it has ended."""
+    policy = job["spec"].get("podReplacementPolicy")
+    return policy == "Failed" if policy else bool(job["spec"].get("podFailurePolicy"))
+
+
+def failed(job: Object, pod: Object) -> bool:
     """A pod that is being deleted counts as failed, unless `podReplacementPolicy: Failed` waits for its end."""
     if phase_of(pod) == "Failed":
         return True
-    return is_deleting(pod) and not only_failed and not succeeded(pod)
+    return is_deleting(pod) and not replaces_only_failed(job) and not succeeded(pod)
 
 
 def finished_at(pod: Object, now: float) -> float:
+    """When its last container ended; else when it stopped being ready, was deleted, or `now`."""
     status = pod.get("status") or {}
     ends = [
         time_of((entry.get("state") or {}).get("terminated", {}).get("finishedAt"))
         for entry in status.get("containerStatuses") or []
     ]
-    return max(ends, default=0.0) or now
+    ready = condition_of(pod, "Ready")
+    unready = time_of(ready.get("lastTransitionTime")) if ready is not None and ready["status"] == "False" else 0.0
+    return max(ends, default=0.0) or unready or time_of(pod["metadata"].get("deletionTimestamp")) or now
+
+
+def active(pods: Iterable[Object]) -> list[Object]:
+    return [pod for pod in pods if not is_terminal(pod) and not is_deleting(pod)]
+
+
+def terminating(pods: Iterable[Object]) -> list[Object]:
+    return [pod for pod in pods if is_deleting(pod) and not is_terminal(pod)]
 
 
 def restarts(pods: Iterable[Object]) -> int:

@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from twinplane.clock import rfc3339
-from twinplane.controlplane.controllers.job.accounting import Books, active, terminating
-from twinplane.controlplane.controllers.job.pods import index_of, is_indexed, restarts
+from twinplane.controlplane.controllers.job import failure_policy, success_policy
+from twinplane.controlplane.controllers.job.accounting import Books
+from twinplane.controlplane.controllers.job.pods import (
+    active,
+    index_of,
+    is_indexed,
+    replaces_only_failed,
+    restarts,
+    terminating,
+)
+from twinplane.controlplane.controllers.pods import is_ready
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.meta import time_of
+from twinplane.kubeclient.meta import created_at, name_of, time_of
 
 BACKOFF_LIMIT = 6
+"""Unless indexes have a limit each: then there is none over all."""
 FINISHED = ("Complete", "Failed")
 
 
@@ -29,6 +39,10 @@ class Verdict(NamedTuple):
 
 _REACHED = Verdict("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
 _BACKOFF = Verdict("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+_TOO_MANY_INDEXES = Verdict(
+    "FailureTarget", "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
+)
+_FAILED_INDEXES = Verdict("FailureTarget", "FailedIndexes", "Job has failed indexes")
 _DEADLINE = Verdict("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
 
 
@@ -37,12 +51,38 @@ def verdict_of(job: Object, pods: Sequence[Object], books: Books, now: float) ->
     for condition in (job.get("status") or {}).get("conditions") or []:
         if condition["status"] == "True" and condition["type"] in ("SuccessCriteriaMet", "FailureTarget"):
             return Verdict(condition["type"], condition.get("reason", ""), condition.get("message", ""))
-    limit = job["spec"].get("backoffLimit", BACKOFF_LIMIT)
-    if books.total_failed > limit or _restarted_too_often(job, pods, limit):
+    return _failure(job, pods, books, now) or _success(job, pods, books)
+
+
+def _failure(job: Object, pods: Sequence[Object], books: Books, now: float) -> Verdict | None:
+    message = failure_policy.job_failure(job, pods)
+    if message:
+        return Verdict("FailureTarget", "PodFailurePolicy", message)
+    limit = job["spec"].get("backoffLimit")
+    if limit is None and job["spec"].get("backoffLimitPerIndex") is None:
+        limit = BACKOFF_LIMIT
+    if limit is not None and (books.total_failed > limit or _restarted_too_often(job, pods, limit)):
         return _BACKOFF
     left = seconds_to_deadline(job, now)
     if left is not None and left <= 0:
         return _DEADLINE
+    return _index_failure(job, books)
+
+
+def _index_failure(job: Object, books: Books) -> Verdict | None:
+    lost = len(books.failed_indexes or ())
+    most = job["spec"].get("maxFailedIndexes")
+    if most is not None and lost > most:
+        return _TOO_MANY_INDEXES
+    if lost and lost + len(books.completed_indexes) >= int(job["spec"].get("completions") or 0):
+        return _FAILED_INDEXES
+    return None
+
+
+def _success(job: Object, pods: Sequence[Object], books: Books) -> Verdict | None:
+    message = success_policy.met(job, books.completed_indexes) if is_indexed(job) else ""
+    if message:
+        return Verdict("SuccessCriteriaMet", "SuccessPolicy", message)
     return _REACHED if _is_reached(job, pods, books) else None
 
 
@@ -84,9 +124,32 @@ def missing_indexes(job: Object, pods: Sequence[Object], books: Books, count: in
     """Which indexes the next `count` pods have; None for each where the Job has no indexes."""
     if not is_indexed(job):
         return [None] * count
-    taken = books.completed_indexes | {index_of(pod) for pod in [*active(pods), *terminating(pods)]}
+    waiting = terminating(pods) if replaces_only_failed(job) else []
+    taken = books.completed_indexes | (books.failed_indexes or set()) | {index_of(pod) for pod in active(pods)}
+    taken |= {index_of(pod) for pod in waiting}
     free = (index for index in range(int(job["spec"]["completions"])) if index not in taken)
     return [index for index, _ in zip(free, range(count), strict=False)]
+
+
+def surplus(job: Object, pods: Sequence[Object], count: int) -> list[Object]:
+    """Active pods to stop: at least `count`, and of an Indexed Job those outside of its indexes or there twice."""
+    ranked = sorted(active(pods), key=lambda pod: (is_ready(pod), -created_at(pod), name_of(pod)))
+    if not is_indexed(job):
+        return ranked[: max(count, 0)]
+    completions = int(job["spec"].get("completions") or 0)
+    useless: list[Object] = []
+    useful: list[Object] = []
+    seen: set[int] = set()
+    # From the most useful pod down, so that of two for one index the better one stays.
+    for pod in reversed(ranked):
+        index = index_of(pod)
+        if index is None or index >= completions or index in seen:
+            useless.append(pod)
+        else:
+            seen.add(index)
+            useful.append(pod)
+    useful.sort(key=lambda pod: index_of(pod) or 0, reverse=True)
+    return [*useless, *useful[: max(count - len(useless), 0)]]
 
 
 def condition(type: str, status: str, reason: str, message: str, now: float) -> dict[str, Any]:
