@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from twinplane.kubeclient.contract import Object, ObjectList, PatchType, Resource, WatchEvent
+from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.meta import name_of, namespace_of
+from twinplane.kubeclient.requests import Query, RequestClient
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -32,7 +32,7 @@ REQUEST_SECONDS = 60.0
 ERROR_TEXT_MAX = 1024
 
 
-class HttpClient:
+class HttpClient(RequestClient):
     """`async with HttpClient(url, ssl_context, token_source) as client`.
 
     A client certificate travels in `ssl_context` (`load_cert_chain`); `url` may carry a path prefix.
@@ -71,126 +71,13 @@ class HttpClient:
             await self._open.close()
             self._open = None
 
-    # -- reads ---------------------------------------------------------------------------------------------------
-
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
-        return await self._request("GET", resource.path(namespace, name))
-
-    async def list(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        label_selector: str = "",
-        field_selector: str = "",
-        limit: int = 0,
-        continue_: str = "",
-        resource_version: str = "",
-    ) -> ObjectList:
-        query = {
-            "labelSelector": label_selector,
-            "fieldSelector": field_selector,
-            "limit": str(limit) if limit else "",
-            "continue": continue_,
-            "resourceVersion": resource_version,
-        }
-        answer = await self._request("GET", resource.path(namespace), query)
-        metadata = answer["metadata"]
-        return ObjectList(answer.get("items") or [], metadata["resourceVersion"], metadata.get("continue", ""))
-
-    async def watch(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        resource_version: str = "",
-        label_selector: str = "",
-        field_selector: str = "",
-    ) -> AsyncIterator[WatchEvent]:
-        query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": resource_version,
-            "labelSelector": label_selector,
-            "fieldSelector": field_selector,
-        }
-        async with self._answer("GET", resource.path(namespace), query) as response:
-            async for line in _lines(response):
-                event = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    raise ApiError.from_status(event["object"], event["object"].get("code", 500))
-                yield WatchEvent(event["type"], event["object"])
-
-    # -- writes --------------------------------------------------------------------------------------------------
-
-    async def create(
-        self,
-        resource: Resource,
-        body: Object,
-        namespace: str | None = None,
-        *,
-        name: str | None = None,
-        subresource: str | None = None,
-    ) -> Object:
-        namespace = namespace or (body.get("metadata") or {}).get("namespace")
-        if resource.namespaced and not namespace:
-            namespace = "default"
-        return await self._request("POST", resource.path(namespace, name, subresource), body=_typed(resource, body))
-
-    async def update(self, resource: Resource, body: Object, *, subresource: str | None = None) -> Object:
-        path = resource.path(namespace_of(body), name_of(body), subresource)
-        return await self._request("PUT", path, body=_typed(resource, body))
-
-    async def patch(
-        self,
-        resource: Resource,
-        name: str,
-        patch: Any,
-        namespace: str | None = None,
-        *,
-        subresource: str | None = None,
-        patch_type: PatchType = "application/merge-patch+json",
-        field_manager: str = "",
-        force: bool = False,
-    ) -> Object:
-        query = {"fieldManager": field_manager, "force": "true" if force else ""}
-        path = resource.path(namespace, name, subresource)
-        return await self._request("PATCH", path, query, body=patch, content_type=patch_type)
-
-    async def delete(
-        self,
-        resource: Resource,
-        name: str,
-        namespace: str | None = None,
-        *,
-        propagation_policy: str | None = None,
-        grace_period_seconds: int | None = None,
-        uid: str | None = None,
-        resource_version: str | None = None,
-    ) -> Object:
-        preconditions = {"uid": uid, "resourceVersion": resource_version}
-        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
-        if propagation_policy is not None:
-            options["propagationPolicy"] = propagation_policy
-        if grace_period_seconds is not None:
-            options["gracePeriodSeconds"] = grace_period_seconds
-        if uid or resource_version:
-            options["preconditions"] = {key: value for key, value in preconditions.items() if value}
-        return await self._request("DELETE", resource.path(namespace, name), body=options)
-
-    async def delete_collection(
-        self, resource: Resource, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
-    ) -> None:
-        query = {"labelSelector": label_selector, "fieldSelector": field_selector}
-        await self._request("DELETE", resource.path(namespace), query)
-
     # -- the wire ------------------------------------------------------------------------------------------------
 
     async def _request(
         self,
         method: str,
         path: str,
-        query: dict[str, str] | None = None,
+        query: Query | None = None,
         *,
         body: Any = None,
         content_type: str = "application/json",
@@ -206,12 +93,17 @@ class HttpClient:
             raise ConnectionError(f"{method} {path}: the answer is not JSON: {error}") from None
         return answer
 
+    async def _stream(self, path: str, query: Query) -> AsyncGenerator[bytes, None]:
+        async with self._answer("GET", path, query) as response:
+            async for line in _lines(response):
+                yield line
+
     @asynccontextmanager
     async def _answer(
         self,
         method: str,
         path: str,
-        query: dict[str, str] | None = None,
+        query: Query | None = None,
         body: Any = None,
         content_type: str = "application/json",
     ) -> AsyncGenerator[ClientResponse, None]:
@@ -235,11 +127,6 @@ class HttpClient:
                 yield response
         except aiohttp.ClientError as error:
             raise ConnectionError(f"{method} {path}: {error}") from error
-
-
-def _typed(resource: Resource, body: Object) -> Object:
-    """Objects out of lists carry no type, which a request body must."""
-    return body if "kind" in body else {"apiVersion": resource.api_version, "kind": resource.kind, **body}
 
 
 def _refusal(code: int, body: bytes) -> ApiError:
