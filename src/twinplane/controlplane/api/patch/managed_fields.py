@@ -7,7 +7,7 @@ field with what changed. Rules: k8s.io/apimachinery pkg/util/managedfields. Pure
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from twinplane.controlplane.api.patch.field_set import FieldSet, difference, ordered, union
@@ -164,9 +164,11 @@ def track_update(
         if entries:
             new["metadata"]["managedFields"] = entries
         return
-    managers = release(managers, changed, removed)
+    mine = Entry(manager or "unknown", UPDATE, api_version, changed, now, subresource)
+    # What one changes stays one's own, so an entry that gains no field keeps its stored form.
+    managers = release(managers, changed, removed, keep=None if removed else mine.identity)
     if changed:
-        claim(managers, Entry(manager or "unknown", UPDATE, api_version, changed, now, subresource))
+        claim(managers, mine)
     write(new, _capped(managers).values())
 
 
@@ -201,7 +203,10 @@ def claim(managers: Managers, entry: Entry) -> None:
     """Add the fields to those that the same manager has already, with the new time."""
     before = managers.get(entry.identity)
     fields = union(entry.fields, before.fields) if before else entry.fields
-    managers[entry.identity] = _with_fields(entry, fields, entry.time)
+    claimed = _with_fields(entry, fields, entry.time)
+    if before is not None and before.stored is not None and fields == before.fields:
+        claimed = replace(claimed, stored={**before.stored, "time": entry.time})
+    managers[entry.identity] = claimed
 
 
 def _with_fields(entry: Entry, fields: FieldSet, time: str) -> Entry:
