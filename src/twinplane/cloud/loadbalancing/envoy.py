@@ -86,7 +86,8 @@ class EnvoyProcess:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
             try:
-                await asyncio.wait_for(self.wait(), STOP_TIMEOUT)
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await self.wait()
             except TimeoutError:
                 continue
             return

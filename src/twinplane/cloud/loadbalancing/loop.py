@@ -90,7 +90,9 @@ class LoadBalancing:
             timeout = min(retry, TICK) if waiting or self._failed else TICK
             idle = not self._snapshot.load_balancers and not self._failed
             try:
-                await asyncio.wait_for(self._changed.wait(), None if idle else timeout)
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the change.
+                async with asyncio.timeout(None if idle else timeout):
+                    await self._changed.wait()
             except TimeoutError:
                 # A target that stays away (a stopped instance) is looked for less and less often.
                 retry = min(retry * 2, TICK)
