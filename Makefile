@@ -17,6 +17,7 @@ demo: $(VENV)/ready ## Bring up the example cluster with a small shop on it, and
 
 test: $(VENV)/ready ## Run all tests
 	@scripts/fetch-helm
+	@scripts/fetch-etcd
 	@$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/ready ## Check format, style, types and the import rules

@@ -32,6 +32,8 @@ class RegionProcess:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     port: int = 0
+    flags: tuple[str, ...] = ()
+    """More for `twinplane up`."""
 
     def start(self) -> None:
         """Idempotent, as `twinplane up` is."""
@@ -44,7 +46,7 @@ class RegionProcess:
             "TWINPLANE_HOME": str(self.folder / "region"),
         }
         (self.folder / "home").mkdir(exist_ok=True)
-        self.run("twinplane", "up", "--port", str(self.port))
+        self.run("twinplane", "up", "--port", str(self.port), *self.flags)
         for line in self.run("twinplane", "env").splitlines():
             if line.startswith("export "):
                 name, _, value = line.removeprefix("export ").partition("=")

@@ -24,6 +24,15 @@ COMMANDS = {
     "scale nodegroup": ("twinplane.cli.nodegroup:SCALE", "Change the size of a node group"),
     "delete cluster": ("twinplane.cli.cluster:DELETE", "Delete a cluster and everything made for it"),
     "delete nodegroup": ("twinplane.cli.nodegroup:DELETE", "Delete a node group"),
+    "store migrate": (
+        "twinplane.cli.store:MIGRATE",
+        "Move a stopped cluster's objects between the embedded store and etcd",
+    ),
+    "fleet apply": ("twinplane.cli.fleet:APPLY", "Make simulated nodes without EC2 instances from a fleet file"),
+    "fleet delete": ("twinplane.cli.fleet:DELETE", "Delete a fleet and its nodes"),
+    "fleet get": ("twinplane.cli.fleet:GET", "List fleets"),
+    "fleet inject": ("twinplane.cli.fleet:INJECT", "Let nodes or pods of a fleet fail for a while"),
+    "explain pod": ("twinplane.cli.explain:POD", "Show every node's verdict and score for a pod"),
     "token": ("twinplane.cli.cluster:TOKEN", "Print an ExecCredential for kubectl"),
     "utils write-kubeconfig": ("twinplane.cli.cluster:WRITE_KUBECONFIG", "Write the kubeconfig entry of a cluster"),
     "version": ("twinplane.cli.region:VERSION", "Print the version"),
@@ -33,6 +42,8 @@ ALIASES = {
     "ng": "nodegroup",
     "nodegroups": "nodegroup",
     "lb": "loadbalancers",
+    "po": "pod",
+    "pods": "pod",
     "loadbalancer": "loadbalancers",
 }
 

@@ -18,6 +18,7 @@ from typing import Any
 from twinplane.cli.command import Command, no_arguments, output_flag
 from twinplane.cli.output import CommandError, print_document, print_table
 from twinplane.cli.region_access import RegionAccess, region_access
+from twinplane.cli.store import store_flags, store_settings
 from twinplane.region import launcher
 from twinplane.region.data_directory import DataDirectory
 from twinplane.region.settings import BadSettings, Settings
@@ -28,6 +29,7 @@ def _up_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--region", help="AWS region name of a new region (default: us-west-2)")
     parser.add_argument("--port", type=int, help="port of the AWS endpoint (default: 4566)")
     parser.add_argument("--host", help="address to bind to (default: 127.0.0.1)")
+    store_flags(parser)
     parser.add_argument("--foreground", action="store_true", help="stay in the foreground and log to the terminal")
 
 
@@ -37,6 +39,10 @@ def _up(arguments: argparse.Namespace) -> None:
     began = time.monotonic()
     try:
         if launcher.running_daemon(directory) is not None:
+            if settings != Settings.load(directory.settings):
+                raise CommandError(
+                    "the region runs with other settings; `twinplane down` first, then `up` changes them"
+                )
             answer = _wait_for_running(settings)
             print(f"The region {settings.region} already runs at {settings.endpoint_url}.")
         else:
@@ -70,7 +76,7 @@ def _settings(directory: DataDirectory, arguments: argparse.Namespace) -> Settin
     flags = {name: value for name in ("region", "port", "host") if (value := getattr(arguments, name)) is not None}
     if not 0 < flags.get("port", 1) < 65536:
         raise CommandError(f"--port must be between 1 and 65535, got {flags['port']}")
-    return replace(settings, **flags)
+    return replace(settings, **flags, **store_settings(arguments, settings))
 
 
 def _wait_for_running(settings: Settings) -> dict[str, Any]:

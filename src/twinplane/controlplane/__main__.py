@@ -7,22 +7,26 @@ import asyncio
 import logging
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
 
 from twinplane.clock import SystemClock
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.controlplane.process import ControlPlane
-from twinplane.controlplane.store.log import UnusableDatabase
+from twinplane.controlplane.store.contract import StoreError
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="twinplane.controlplane", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="JSON file written by the region")
+    parser.add_argument("--replica", type=int, default=0, help="which of the replicas this one is")
+    parser.add_argument("--replicas", type=int, default=1, help="how many share the etcd store and the port")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         configuration = ControlPlaneConfiguration.load(arguments.config)
+        configuration = replace(configuration, replica=arguments.replica, replicas=arguments.replicas)
     except (OSError, ValueError, TypeError) as error:
         print(f"control plane: {error}", file=sys.stderr)
         return 2
@@ -31,7 +35,7 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_terminated(configuration))
-    except (UnusableDatabase, OSError) as error:
+    except (StoreError, OSError) as error:
         print(f"control plane: {error}", file=sys.stderr)
         return 1
     return 0

@@ -45,6 +45,12 @@ class ControlPlaneConfiguration:
     """Processes that share the etcd store and the port; more than one elect who controls."""
     replica: int = 0
     """Which of them this one is."""
+    scheduler_config_file: str = ""
+    """A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), YAML or JSON; empty for upstream's defaults."""
+
+    audit_policy_file: str = ""
+    """A Policy of audit.k8s.io/v1, YAML or JSON. Auditing is on when both it and the log file are named."""
+    audit_log_file: str = ""
 
     def __post_init__(self) -> None:
         if self.replicas > 1 and self.etcd is None:

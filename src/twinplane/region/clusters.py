@@ -17,6 +17,7 @@ from twinplane.cloud.eks.contract import ControlPlaneEndpoint, ControlPlaneFaile
 from twinplane.controlplane import node_fleet
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.dataplane.simulation.config import SimulationConfig
+from twinplane.region import stores
 from twinplane.region.certificates import CertificateAuthority, Subject, service_account_key
 from twinplane.region.data_directory import DataDirectory, write_atomically
 from twinplane.region.ports import kept_ports
@@ -31,8 +32,8 @@ Credentials = Callable[[str], AwsCredentials]
 """Name of a role session -> keys of the region's own for it."""
 
 
-def control_plane_process(cluster: str) -> str:
-    return f"{cluster}.controlplane"
+def control_plane_process(cluster: str, replica: int = 0) -> str:
+    return f"{cluster}.controlplane-{replica}" if replica else f"{cluster}.controlplane"
 
 
 def simulation_process(cluster: str) -> str:
@@ -56,7 +57,11 @@ class ClusterProcesses:
         # Key generation takes some tens of milliseconds of processor time; the endpoint goes on answering meanwhile.
         configuration = await asyncio.to_thread(self._prepare, folder, spec)
         module = "twinplane.controlplane"
-        self._processes.ensure(self._process(control_plane_process(spec.name), module, folder / "controlplane.json"))
+        for replica in range(configuration.replicas):
+            name = control_plane_process(spec.name, replica)
+            which = ("--replica", str(replica), "--replicas", str(configuration.replicas))
+            self._processes.ensure(self._process(name, module, folder / "controlplane.json", *which))
+        await self._stop_replicas(spec.name, configuration.replicas)
         module = "twinplane.dataplane.simulation"
         self._processes.ensure(self._process(simulation_process(spec.name), module, folder / "simulation.json"))
         await self._wait_until_ready(configuration)
@@ -64,18 +69,27 @@ class ClusterProcesses:
         return ControlPlaneEndpoint(configuration.url, base64.b64encode(authority).decode())
 
     async def deprovision(self, name: str) -> None:
-        await asyncio.gather(
-            self._processes.stop(simulation_process(name)), self._processes.stop(control_plane_process(name))
-        )
-        await asyncio.to_thread(shutil.rmtree, self._directory.cluster(name), True)
+        folder = self._directory.cluster(name)
+        await asyncio.gather(self._processes.stop(simulation_process(name)), self._stop_replicas(name, 0))
+        configuration = stores.configured(folder)
+        if configuration is not None:
+            await stores.forget(configuration)
+        await asyncio.to_thread(shutil.rmtree, folder, True)
+
+    async def _stop_replicas(self, name: str, first: int) -> None:
+        """Those from number `first` on, also such that an earlier daemon started."""
+        found = self._directory.processes.glob(f"{control_plane_process(name)}*.json")
+        wanted = {control_plane_process(name, replica) for replica in range(first)}
+        unwanted = {path.stem for path in found if path.stem not in wanted}
+        await asyncio.gather(*(self._processes.stop(each) for each in unwanted))
 
     def endpoint_port(self, cluster: str) -> int | None:
         """Where the simulated nodes of a cluster accept the connections of load balancers."""
         path = self._directory.cluster(cluster) / "ports.json"
         return int(json.loads(path.read_text())["endpoints"]) if path.exists() else None
 
-    def _process(self, name: str, module: str, configuration: Path) -> ProcessSpec:
-        return ProcessSpec(name, (sys.executable, "-P", "-m", module, "--config", str(configuration)))
+    def _process(self, name: str, module: str, configuration: Path, *more: str) -> ProcessSpec:
+        return ProcessSpec(name, (sys.executable, "-P", "-m", module, "--config", str(configuration), *more))
 
     def _prepare(self, folder: Path, spec: ControlPlaneSpec) -> ControlPlaneConfiguration:
         """Certificates, ports and configuration files; those that are there stay."""
@@ -99,6 +113,7 @@ class ClusterProcesses:
             "apiserver-kubelet-client", Subject("kube-apiserver-kubelet-client", ["system:masters"])
         )
         keys = self._credentials(f"AWSServiceRoleForAmazonEKS/{spec.name}")
+        etcd = stores.etcd_for(folder, self._settings, spec.name, spec.oidc_id)
         return ControlPlaneConfiguration(
             cluster=spec.name,
             version=spec.version,
@@ -121,6 +136,8 @@ class ClusterProcesses:
             aws_access_key_id=keys.access_key_id,
             aws_secret_access_key=keys.secret_access_key,
             aws_session_token=keys.session_token,
+            etcd=etcd,
+            replicas=1 if etcd is None else self._settings.control_plane_replicas,
         )
 
     def _simulation(

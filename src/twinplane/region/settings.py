@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from twinplane.controlplane.store.etcd.configuration import EtcdConfiguration
 from twinplane.region.data_directory import write_atomically
 
 
@@ -18,6 +19,10 @@ class Settings:
     access_key_id: str = ""
     secret_access_key: str = ""
     """Of the account's IAM user `admin`; filled in by the daemon on its first start."""
+    etcd: EtcdConfiguration | None = None
+    """Where new clusters keep their objects; each adds its name to the prefix. None: in the data directory."""
+    control_plane_replicas: int = 1
+    """Of clusters in etcd."""
 
     @property
     def endpoint_url(self) -> str:
@@ -28,10 +33,11 @@ class Settings:
         """None when there is no region yet. Raises `BadSettings` for a file that is not ours."""
         try:
             stored = json.loads(path.read_text())
-            return cls(**stored)
+            etcd = stored.pop("etcd", None)
+            return cls(**stored, etcd=None if etcd is None else EtcdConfiguration(**etcd))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise BadSettings(f"{path} is not a region file: {error}") from error
 
     def save(self, path: Path) -> None:

@@ -32,7 +32,27 @@ async def open_in_etcd(request: pytest.FixtureRequest, directory: Path) -> Store
     return await EtcdStore.open(cluster.configuration(f"/{directory.name}"), stamp=stamp)
 
 
-OPENERS: dict[str, Opener] = {"memory": open_in_memory, "disk": open_on_disk, "etcd": open_in_etcd}
+async def open_moved_to_etcd(request: pytest.FixtureRequest, directory: Path) -> Store:
+    """As a cluster that comes from a store with far higher revisions."""
+    from twinplane.controlplane.store.etcd import messages
+    from twinplane.controlplane.store.etcd.client import EtcdClient
+    from twinplane.controlplane.store.etcd.keys import Keyspace
+    from twinplane.controlplane.store.etcd.origin import Origin
+
+    cluster: EtcdCluster = request.getfixturevalue("etcd")
+    client = EtcdClient(cluster.configuration("/any"))
+    origin = messages.puts_request([(Keyspace(f"/{directory.name}").origin, Origin(1_000_000, 1_000_001).dump())])
+    await client.write(messages.TXN, origin)
+    await client.close()
+    return await open_in_etcd(request, directory)
+
+
+OPENERS: dict[str, Opener] = {
+    "memory": open_in_memory,
+    "disk": open_on_disk,
+    "etcd": open_in_etcd,
+    "moved": open_moved_to_etcd,
+}
 
 
 @pytest.fixture(params=OPENERS)
