@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,15 @@ from twinplane.clock import Clock
 from twinplane.controlplane import node_fleet
 from twinplane.controlplane.admission.chain import default_plugins
 from twinplane.controlplane.admission.contract import ObjectReader
+from twinplane.controlplane.admission.dynamic import DynamicAdmission
+from twinplane.controlplane.api.extensions.aggregation.certificate import (
+    authentication_config,
+    front_proxy_certificate,
+)
+from twinplane.controlplane.api.extensions.extensions import ApiExtensions
+from twinplane.controlplane.api.fairness import bootstrap as fairness
+from twinplane.controlplane.api.fairness.fairness import Fairness, stored_count
+from twinplane.controlplane.api.fairness.status import FlowSchemaStatusController
 from twinplane.controlplane.api.inprocess import InProcessClient
 from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.api.objects.reader import CacheReader
@@ -26,6 +36,7 @@ from twinplane.controlplane.api.server import ApiServer
 from twinplane.controlplane.api.types.contract import TypeRegistry
 from twinplane.controlplane.api.types.registry import Registry
 from twinplane.controlplane.api.types.rules import UpstreamRules
+from twinplane.controlplane.audit.running import auditing
 from twinplane.controlplane.auth.access import PolicyGrants
 from twinplane.controlplane.auth.bootstrap import ensure_bootstrap_objects
 from twinplane.controlplane.auth.contract import AUTHENTICATED, MASTERS, Authenticator, UserInfo
@@ -35,9 +46,12 @@ from twinplane.controlplane.cloudcontroller.ingress import bootstrap as ingress
 from twinplane.controlplane.cloudcontroller.node.feed import InstanceFeed
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.controlplane.controllers.all import controllers
+from twinplane.controlplane.controllers.certificates.controllers import certificate_controllers
 from twinplane.controlplane.controllers.contract import Context, Controller
 from twinplane.controlplane.controllers.runner import ControllerRunner
 from twinplane.controlplane.identity import identity_of
+from twinplane.controlplane.scheduler import configuration as scheduler_configuration
+from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration
 from twinplane.controlplane.scheduler.loop import Scheduler
 from twinplane.controlplane.store.contract import Store
 from twinplane.kubeclient.contract import KubeClient, Object, Resource
@@ -52,6 +66,8 @@ LOOPBACK = UserInfo("system:apiserver", (MASTERS, AUTHENTICATED))
 """Upstream's privileged loopback client: the API server acting for itself."""
 CONTROLLERS = UserInfo("system:kube-controller-manager", (MASTERS, AUTHENTICATED))
 SCHEDULER = UserInfo("system:kube-scheduler", (AUTHENTICATED,))
+IN_FLIGHT_MAX = 32
+"""Requests at once of the controllers and of the scheduler: enough to share the store's commits."""
 CLOUD_CONTROLLER = UserInfo("eks:cloud-controller-manager", (MASTERS, AUTHENTICATED))
 
 
@@ -94,11 +110,17 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
     rules = UpstreamRules(registry)
     cache = ObjectCache(foundation.store, registry, rules)
     await cache.start()
-    try:
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(cache.close)
         reader = CacheReader(cache, registry)
         identity = identity_of(configuration, foundation.service_account_key, reader, foundation.authenticators, clock)
         late = LateHandler()
         loopback = InProcessClient(late, LOOPBACK, "kube-apiserver")
+        dynamic = DynamicAdmission(reader, registry, rules, identity.authorizer, random)
+        closing.push_async_callback(dynamic.close)
+        audit = await closing.enter_async_context(
+            auditing(configuration.audit_policy_file, configuration.audit_log_file, clock, random)
+        )
         plugins = default_plugins(
             reader,
             loopback,
@@ -107,6 +129,7 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
             rbac=identity.rbac,
             authorizer=identity.authorizer,
             service_cidr=configuration.service_cidr,
+            webhooks=dynamic.plugins,
         )
         late.server = server = ApiServer(
             ServerRuntime(
@@ -125,48 +148,38 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
                 rules_for=identity.rbac.rules_for,
                 kubelet=foundation.kubelet,
                 documents=identity.documents,
+                fairness=Fairness(reader, stored_count(cache, registry)),
+                audit=audit,
             )
         )
         # What every cluster has is there before the first client can connect.
         await ensure_bootstrap_objects(loopback, service_cidr=configuration.service_cidr)
+        await fairness.ensure_bootstrap_objects(loopback)
         await _ensure(loopback, registry, [*ingress.bootstrap_objects(), *node_fleet.bootstrap_objects()])
-        yield server
-    finally:
-        await cache.close()
+        await _ensure(loopback, registry, [authentication_config(foundation.certificate_authority)])
+        extensions = ApiExtensions(
+            server,
+            loopback,
+            reader,
+            certificate=lambda: front_proxy_certificate(configuration.ca_file, configuration.ca_key_file, clock.now()),
+        )
+        async with extensions.running():
+            yield server
 
 
 class Control:
     """Controllers, scheduler and cloud controller over one set of informers: make it, then `run` it."""
 
     def __init__(self, server: ApiServer, foundation: Foundation) -> None:
-        clock, random = foundation.clock, foundation.random
-        client = InProcessClient(server, CONTROLLERS, "kube-controller-manager")
+        client = InProcessClient(server, CONTROLLERS, "kube-controller-manager", in_flight_max=IN_FLIGHT_MAX)
         self._foundation = foundation
-        self.informers = SharedInformers(client, random)
-        self.broadcaster = EventBroadcaster(client, clock)
-        context = Context(
-            client=client,
-            informers=self.informers,
-            clock=clock,
-            random=random,
-            events=self.broadcaster.recorder("controllermanager"),
-            options=controller_options(foundation.configuration),
-        )
-        self.scheduler = Scheduler(
-            InProcessClient(server, SCHEDULER, "kube-scheduler"),
-            self.informers,
-            clock,
-            random,
-            self.broadcaster.recorder("default-scheduler"),
-        )
+        self.informers = SharedInformers(client, foundation.random)
+        self.broadcaster = EventBroadcaster(client, foundation.clock)
+        context = context_of(server, foundation, self.informers, self.broadcaster)
+        self.scheduler = scheduler_of(server, foundation, self.informers, self.broadcaster)
         running = [
-            *controllers(
-                context,
-                types=lambda: collected_types(foundation.registry),
-                root_certificate=foundation.certificate_authority,
-                recorders=self.broadcaster.recorder,
-            ),
-            *self._cloud_controllers(server, context),
+            *controllers_of(foundation, context, self.broadcaster),
+            *cloud_controllers_of(server, foundation, context, self.broadcaster),
         ]
         self.runner = ControllerRunner(running, self.informers)
 
@@ -178,20 +191,59 @@ class Control:
             tasks.create_task(self.scheduler.run(), name="scheduler")
             tasks.create_task(self.runner.run(), name="controllers")
 
-    def _cloud_controllers(self, server: ApiServer, context: Context) -> list[Controller]:
-        configuration = self._foundation.configuration
-        return cloud_controllers.controllers(
-            replace(
-                context,
-                client=InProcessClient(server, CLOUD_CONTROLLER, "aws-cloud-controller-manager"),
-                events=self.broadcaster.recorder("service-controller"),
-            ),
-            self._foundation.aws,
-            cluster_name=configuration.cluster,
-            vpc_id=configuration.vpc_id,
-            region=configuration.region,
-            feed=self._foundation.feed,
-        )
+
+def context_of(
+    server: ApiServer, foundation: Foundation, informers: SharedInformers, broadcaster: EventBroadcaster
+) -> Context:
+    return Context(
+        client=InProcessClient(server, CONTROLLERS, "kube-controller-manager", in_flight_max=IN_FLIGHT_MAX),
+        informers=informers,
+        clock=foundation.clock,
+        random=foundation.random,
+        events=broadcaster.recorder("controllermanager"),
+        options=controller_options(foundation.configuration),
+    )
+
+
+def scheduler_of(
+    server: ApiServer, foundation: Foundation, informers: SharedInformers, broadcaster: EventBroadcaster
+) -> Scheduler:
+    """Raises `BadSchedulerConfiguration` for a configuration file with mistakes."""
+    client = InProcessClient(server, SCHEDULER, "kube-scheduler", in_flight_max=IN_FLIGHT_MAX)
+    file = foundation.configuration.scheduler_config_file
+    configuration = scheduler_configuration.load(Path(file)) if file else SchedulerConfiguration()
+    return Scheduler(
+        client, informers, foundation.clock, foundation.random, broadcaster.recorder, configuration=configuration
+    )
+
+
+def controllers_of(foundation: Foundation, context: Context, broadcaster: EventBroadcaster) -> list[Controller]:
+    configuration = foundation.configuration
+    return [
+        *controllers(
+            context,
+            types=lambda: collected_types(foundation.registry),
+            root_certificate=foundation.certificate_authority,
+            recorders=broadcaster.recorder,
+        ),
+        FlowSchemaStatusController(context),
+        *certificate_controllers(context, configuration.ca_file, configuration.ca_key_file),
+    ]
+
+
+def cloud_controllers_of(
+    server: ApiServer, foundation: Foundation, context: Context, broadcaster: EventBroadcaster
+) -> list[Controller]:
+    configuration = foundation.configuration
+    client = InProcessClient(server, CLOUD_CONTROLLER, "aws-cloud-controller-manager")
+    return cloud_controllers.controllers(
+        replace(context, client=client, events=broadcaster.recorder("service-controller")),
+        foundation.aws,
+        cluster_name=configuration.cluster,
+        vpc_id=configuration.vpc_id,
+        region=configuration.region,
+        feed=foundation.feed,
+    )
 
 
 def collected_types(registry: TypeRegistry) -> list[Resource]:

@@ -19,14 +19,17 @@ from twinplane.controlplane.api.objects.entry import Change, Entry
 from twinplane.controlplane.api.objects.keys import ROOT, key_of, prefix_of, split, stored_group
 from twinplane.controlplane.api.objects.watching import TURNS, Hub
 from twinplane.controlplane.api.types.contract import ResourceType, TypeRegistry, TypeRules
-from twinplane.controlplane.store.contract import Compacted, Event, Record, Store, StoreError
+from twinplane.controlplane.store.contract import Compacted, Event, Page, Record, Store, StoreError
 from twinplane.kubeclient.contract import Object, Resource
-
 
 Listener = Callable[[str, Entry | None], None]
 """(name, the object, or None when it is gone)."""
 Normalise = Callable[[Object], bool]
 """Changes a stored body in place to what readers are shown; True when it did."""
+
+
+REPLAYED = 5_000
+"""Changes before the present one that a new process loads from a store that still has them."""
 
 
 class ObjectCache:
@@ -50,8 +53,12 @@ class ObjectCache:
         self.failure: BaseException | None = None
 
     async def start(self) -> None:
-        """Load everything, then follow. Raises whatever the store raises."""
-        page = await self._store.range(ROOT)
+        """Load everything, then follow. Raises whatever the store raises.
+
+        Where the store has more history than this process, the load begins some changes back: a client whose watch
+        ended with another replica goes on here without missing or repeating a change.
+        """
+        page = await self._load()
         self.revision = self._loaded_at = page.revision
         for record in page.records:
             entry = self.entry(record)
@@ -62,6 +69,14 @@ class ObjectCache:
             asyncio.create_task(self._follow(), name="object cache"),
             asyncio.create_task(self._bookmark(), name="watch bookmarks"),
         ]
+        await self.catch_up()
+
+    async def _load(self) -> Page:
+        store = self._store
+        try:
+            return await store.range(ROOT, revision=max(store.compacted_revision, store.revision - REPLAYED, 0))
+        except Compacted as error:
+            return await store.range(ROOT, revision=error.compacted_revision)
 
     async def close(self) -> None:
         """End all watches and stop following."""
@@ -138,7 +153,8 @@ class ObjectCache:
         With one process over the store that is so already; replicas write behind one another's backs.
         """
         horizon = await self._store.horizon()
-        await self.applied(horizon.changed)
+        if horizon.changed > self.revision:
+            await self.applied(horizon.changed)
         if horizon.revision > self.revision:
             # Nothing of this store lies between: others use the same etcd.
             self.revision = horizon.revision

@@ -28,6 +28,14 @@ class Registry:
         self._by_kind: dict[tuple[str, str, str], ResourceType] = {}
         self._generation = 0
 
+    def copy(self) -> Registry:
+        """Another table of the same types, to register more in; schemas, which never change, are shared."""
+        made = Registry.__new__(Registry)
+        made.__dict__ |= self.__dict__
+        made._by_plural = dict(self._by_plural)
+        made._by_kind = dict(self._by_kind)
+        return made
+
     @property
     def generation(self) -> int:
         return self._generation

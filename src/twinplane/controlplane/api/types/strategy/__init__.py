@@ -57,6 +57,7 @@ CREATES: dict[tuple[str, str], Create] = {
     ("", "Pod"): pods.create_pod,
     ("", "Service"): services.create_service,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): core.create_definition,
+    ("apiregistration.k8s.io", "APIService"): core.create_api_service,
     ("batch", "Job"): jobs.create_job,
 }
 UPDATES: dict[tuple[str, str, str], Update] = {
@@ -141,8 +142,9 @@ def _counts_generations(type: ResourceType) -> bool:
 
 def _desire_changed(type: ResourceType, body: Object, old: Object) -> bool:
     fields = (body.keys() | old.keys()) - _NOT_DESIRED
-    if type.subresource("status") is None and is_custom(type):
-        fields |= {"status"}
+    if is_custom(type):
+        fields |= {"status"} if type.subresource("status") is None else set()
+        return any(body.get(field) != old.get(field) for field in fields)
     if not all(same(body.get(field), old.get(field)) for field in fields):
         return True
     if (type.resource.group, type.resource.kind) in _ANNOTATIONS_COUNT:

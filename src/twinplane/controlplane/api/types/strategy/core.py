@@ -57,6 +57,19 @@ def create_definition(definition: Object) -> None:
     definition["status"] = {"storedVersions": [storage]} if storage else {}
 
 
+def create_api_service(service: Object) -> None:
+    """What this server serves itself is available from the start."""
+    if (service.get("spec") or {}).get("service") is None:
+        condition = {
+            "type": "Available",
+            "status": "True",
+            "reason": "Local",
+            "message": "Local APIServices are always available",
+            "lastTransitionTime": service["metadata"].get("creationTimestamp"),
+        }
+        service["status"] = {"conditions": [condition]}
+
+
 def update_definition(definition: Object, old: Object) -> None:
     storage = _storage_version(definition)
     status = dict(old.get("status") or {})

@@ -75,6 +75,9 @@ def custom_resource_definition(body: Object, path: str, context: Context) -> Non
     errors.choose("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
     _validate_definition_names(wanted, errors)
     _validate_versions(spec.get("versions") or [], errors)
+    from twinplane.controlplane.api.extensions.customresources.definition_validation import validate_definition
+
+    errors.extend(validate_definition(body, context.old))
 
 
 def _validate_definition_names(wanted: Spec, errors: Errors) -> None:

@@ -1,0 +1,1 @@
+"""What clients add to the API: custom resources and aggregated API servers."""

@@ -1,0 +1,64 @@
+"""Custom resources and aggregated APIs of one API server, put together. Every replica has its own.
+
+The composition root makes it once the server is there, and keeps `running` around what uses the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+from twinplane.controlplane.admission.contract import ObjectReader
+from twinplane.controlplane.api.extensions.aggregation.services import Aggregator
+from twinplane.controlplane.api.extensions.customresources.controller import CustomResources
+from twinplane.controlplane.api.extensions.customresources.conversion import WebhookConverter
+from twinplane.controlplane.api.extensions.dialing import Dialer, EndpointResolver, ServiceResolver
+from twinplane.controlplane.api.server import ApiServer
+from twinplane.kubeclient.contract import KubeClient
+
+Certificate = Callable[[], tuple[str, str]]
+"""Makes the certificate for aggregated servers: paths of it and of its key, in a folder of their own."""
+
+
+class ApiExtensions:
+    """`client` acts for the server itself. `resolve` finds the address of a Service; by default its endpoints'."""
+
+    def __init__(
+        self,
+        server: ApiServer,
+        client: KubeClient,
+        reader: ObjectReader,
+        *,
+        certificate: Certificate | None = None,
+        resolve: ServiceResolver | None = None,
+        random: Random | None = None,
+    ) -> None:
+        runtime = server.runtime
+        random = random or runtime.random
+        self._server = server
+        self._dialer = Dialer(resolve or EndpointResolver(reader, random), certificate)
+        self.aggregator = Aggregator(runtime.cache, runtime.registry, client, runtime.clock, self._dialer)
+        self.custom_resources = CustomResources(
+            runtime, client, lambda definition: WebhookConverter(definition, self._dialer, random)
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve what is established already before anything else; follow changes until the end."""
+        self.custom_resources.changed = self.aggregator.refresh
+        self.custom_resources.start()
+        self.aggregator.start()
+        self._server.aggregator = self.aggregator
+        tasks = [
+            asyncio.create_task(self.custom_resources.run(), name="custom resources"),
+            asyncio.create_task(self.aggregator.run(), name="aggregated APIs"),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._dialer.close()
