@@ -1,4 +1,4 @@
-"""CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who may approve and sign what."""
+"""Certificate signing requests: who asks, and who may approve and sign what."""
 
 from __future__ import annotations
 
@@ -27,6 +27,24 @@ def _may(authorizer: Authorizer, request: AdmissionRequest, verb: str, signer: s
 
 def _signer(obj: Object | None) -> str:
     return str(((obj or {}).get("spec") or {}).get("signerName", ""))
+
+
+class CertificateRequester(Plugin):
+    """Writes down who asks: what the request itself says about that does not count."""
+
+    name = "CertificateRequester"
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        return concerns(request, CERTIFICATE_SIGNING_REQUESTS, "CREATE")
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        spec, user = spec_of(request), request.user
+        extra = {key: list(values) for key, values in user.extra.items()}
+        known = {"username": user.name, "uid": user.uid, "groups": list(user.groups), "extra": extra}
+        for field, value in known.items():
+            spec.pop(field, None)
+            if value:
+                spec[field] = value
 
 
 class CertificateApproval(Plugin):

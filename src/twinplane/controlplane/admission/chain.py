@@ -12,6 +12,7 @@ from random import Random
 from twinplane.clock import Clock
 from twinplane.controlplane.admission.certificates import (
     CertificateApproval,
+    CertificateRequester,
     CertificateSigning,
     CertificateSubjectRestriction,
 )
@@ -73,6 +74,7 @@ def default_plugins(
         StorageObjectInUseProtection(),
         PersistentVolumeClaimResize(reader),
         RuntimeClass(reader),
+        CertificateRequester(),
         CertificateApproval(authorizer),
         CertificateSigning(authorizer),
         CertificateSubjectRestriction(),

@@ -1,0 +1,1 @@
+"""Dynamic admission over HTTPS: MutatingWebhookConfiguration and ValidatingWebhookConfiguration."""

@@ -1,0 +1,1 @@
+"""CertificateSigningRequests: approving those of kubelets, signing for the known signers, and cleaning up."""
