@@ -1,0 +1,88 @@
+"""What a cluster leaves behind: nothing, however many there were."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import threading
+import time
+from pathlib import Path
+
+from tests.unit.testing.objects import deployment
+from twinplane.controlplane.api.server import ApiServer
+from twinplane.kubeclient.http import HttpClient
+from twinplane.kubeclient.resources import DEPLOYMENTS, PODS
+from twinplane.testing import cluster, running_cluster
+
+CLUSTERS = 50
+WARM = 15
+GROWTH_MAX = 50
+"""Objects that a cluster may leave in caches; it is tens of thousands while it lives."""
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def one(nodes: int) -> None:
+    async with cluster(nodes=nodes) as made:
+        if nodes:
+            await made.client().create(DEPLOYMENTS, deployment(1))
+        assert made.kubeconfig.exists()
+
+
+def objects() -> int:
+    gc.collect()
+    return len(gc.get_objects())
+
+
+async def test_fifty_clusters_leave_nothing_behind() -> None:
+    # Bounded caches of the process are full after some clusters.
+    for number in range(WARM):
+        await one(nodes=int(number == 0))
+    tasks, threads, files, known = len(asyncio.all_tasks()), threading.active_count(), descriptors(), objects()
+    for number in range(CLUSTERS - WARM):
+        await one(nodes=int(number == 0))
+    assert len(asyncio.all_tasks()) == tasks
+    assert threading.active_count() == threads
+    assert descriptors() == files
+    assert (objects() - known) / (CLUSTERS - WARM) < GROWTH_MAX
+    # The last one may still be held by the frames of the test.
+    assert sum(isinstance(entry, ApiServer) for entry in gc.get_objects()) <= 1
+
+
+async def test_closes_at_once_while_clients_watch() -> None:
+    """Neither a watch nor an idle connection holds a cluster up."""
+    async with cluster() as made:
+        trust = ssl.create_default_context(cadata=made.certificate_authority)
+        token = made.token
+
+        async def bearer() -> str:
+            return token
+
+        async def watch(client: HttpClient) -> None:
+            async for _ in client.watch(PODS):
+                pass
+
+        client = await HttpClient(made.url, trust, bearer).__aenter__()
+        await client.list(PODS)
+        watching = asyncio.create_task(watch(client))
+        await asyncio.sleep(0.02)
+        assert not watching.done()
+        began = time.perf_counter()
+    closing = time.perf_counter() - began
+    await asyncio.gather(watching, return_exceptions=True)
+    await client.__aexit__(None, None, None)
+    assert closing < 0.2
+
+
+def test_threads_end_with_their_clusters() -> None:
+    with running_cluster() as warm:
+        warm.settle()
+    threads, files = threading.active_count(), descriptors()
+    for _ in range(5):
+        with running_cluster() as running:
+            running.settle()
+    assert threading.active_count() == threads
+    assert descriptors() == files
