@@ -29,6 +29,7 @@ TokenSource = Callable[[], Awaitable[str]]
 
 IN_FLIGHT_MAX = 64
 REQUEST_SECONDS = 60.0
+RETRIES_MAX = 10
 ERROR_TEXT_MAX = 1024
 
 
@@ -74,6 +75,25 @@ class HttpClient(RequestClient):
     # -- the wire ------------------------------------------------------------------------------------------------
 
     async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        """A server that is full says when to come back, and is asked again then, as client-go does."""
+        for _ in range(RETRIES_MAX):
+            try:
+                return await self._attempt(method, path, query, body=body, content_type=content_type)
+            except ApiError as error:
+                if error.code != 429 or error.retry_after is None:
+                    raise
+                await asyncio.sleep(error.retry_after)
+        return await self._attempt(method, path, query, body=body, content_type=content_type)
+
+    async def _attempt(
         self,
         method: str,
         path: str,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from random import Random
 
 from twinplane.kubeclient.contract import KubeClient, Object, Resource
@@ -64,8 +65,11 @@ class SharedInformer:
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
+        transform: Callable[[Object], Object] | None = None,
     ) -> None:
+        """`transform` makes of each object what is kept and handed on (client-go's `SetTransform`)."""
         self.resource = resource
+        self._transform = transform
         self._client = client
         self._random = random or Random(0)
         self._namespace = namespace
@@ -198,6 +202,8 @@ class SharedInformer:
     def _apply(self, body: Object) -> None:
         if "kind" not in body:
             body = {"apiVersion": self.resource.api_version, "kind": self.resource.kind, **body}
+        if self._transform is not None:
+            body = self._transform(body)
         key = (namespace_of(body), name_of(body))
         old = self._objects.get(key)
         if old is not None:
@@ -218,6 +224,8 @@ class SharedInformer:
             return
         for index in self._indexes.values():
             index.move(key, old, None)
+        if self._transform is not None and last is not old:
+            last = self._transform(last)
         self._notify({**last, "apiVersion": old["apiVersion"], "kind": old["kind"]}, None)
 
     def _drop_except(self, found: dict[_Key, None]) -> None:
@@ -233,6 +241,14 @@ class SharedInformer:
                 log.exception("handler of %s failed", self.resource.plural)
 
 
+def without_managed_fields(body: Object) -> Object:
+    """A transform, as kube-controller-manager has it: nobody who reconciles reads them, and of a pod they are half."""
+    metadata = body["metadata"]
+    if "managedFields" not in metadata:
+        return body
+    return {**body, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
+
+
 class SharedInformers:
     """`Informers`: made on the first `of`, started by `run` (or at once while that runs)."""
 
@@ -245,7 +261,9 @@ class SharedInformers:
     def of(self, resource: Resource) -> SharedInformer:
         informer = self._informers.get(resource)
         if informer is None:
-            informer = self._informers[resource] = SharedInformer(self._client, resource, self._random)
+            informer = self._informers[resource] = SharedInformer(
+                self._client, resource, self._random, transform=without_managed_fields
+            )
             if self._group is not None:
                 self._start(self._group, informer)
         return informer

@@ -25,6 +25,7 @@ class Face:
         self.requests: list[tuple[str, str, dict[str, str], Object | None]] = []
         self.authorizations: set[str] = set()
         self.raw: web.Response | None = None
+        self.refusals: list[ApiError] = []
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         data = await request.read()
@@ -34,6 +35,8 @@ class Face:
         if self.raw is not None:
             return self.raw
         try:
+            if self.refusals:
+                raise self.refusals.pop()
             if request.query.get("watch"):
                 return await self._watch(request)
             return web.json_response(await self._answer(request, body))
@@ -178,3 +181,17 @@ async def test_watch_lines_and_errors() -> None:
 async def test_use_outside_of_its_block_is_a_mistake() -> None:
     with pytest.raises(RuntimeError):
         await HttpClient("http://127.0.0.1:1").get(NODES, "n")
+
+
+async def test_a_full_server_is_asked_again_when_it_says_so() -> None:
+    async with serving() as (face, client):
+        await face.cluster.create(CONFIG_MAPS, {"metadata": {"name": "a"}}, "default")
+        full = ApiError("TooManyRequests", "too many requests, please try again later.", retry_after=0)
+        face.refusals = [full, full]
+        assert (await client.get(CONFIG_MAPS, "a", "default"))["metadata"]["name"] == "a"
+        assert len(face.requests) == 3
+        face.refusals = [
+            ApiError("TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.")
+        ]
+        with pytest.raises(ApiError, match="disruption budget"):
+            await client.get(CONFIG_MAPS, "a", "default")
