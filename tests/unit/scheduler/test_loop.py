@@ -8,23 +8,33 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from tests.unit.scheduler.builders import node, pod
-from twinplane.controlplane.scheduler.loop import Scheduler
+from tests.unit.scheduler.storage_builders import claim, mounts, storage_class, volume
+from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration, parse
+from twinplane.controlplane.scheduler.loop import DEFAULT_CONFIGURATION, Scheduler
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.errors import ApiError, conflict
 from twinplane.kubeclient.event_recorder import EventBroadcaster
 from twinplane.kubeclient.informer import SharedInformers
 from twinplane.kubeclient.meta import condition_of
-from twinplane.kubeclient.resources import EVENTS, NODES, PODS
+from twinplane.kubeclient.resources import (
+    EVENTS,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    STORAGE_CLASSES,
+)
 from twinplane.testing.memory_cluster import MemoryCluster
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
 
 @asynccontextmanager
-async def running(cluster: MemoryCluster, clock: VirtualClock) -> AsyncIterator[Scheduler]:
+async def running(
+    cluster: MemoryCluster, clock: VirtualClock, configuration: SchedulerConfiguration = DEFAULT_CONFIGURATION
+) -> AsyncIterator[Scheduler]:
     informers = SharedInformers(cluster)
     broadcaster = EventBroadcaster(cluster, clock)
-    recorder = broadcaster.recorder("default-scheduler")
-    scheduler = Scheduler(cluster, informers, clock, Random(1), recorder)
+    scheduler = Scheduler(cluster, informers, clock, Random(1), broadcaster.recorder, configuration=configuration)
     tasks = [asyncio.create_task(part.run()) for part in (informers, broadcaster, scheduler)]
     try:
         await asyncio.sleep(0.1)
@@ -82,7 +92,8 @@ async def test_failure_is_reported_and_a_new_node_helps(clock: VirtualClock) -> 
         assert condition["reason"] == "Unschedulable"
         assert condition["message"] == (
             "0/1 nodes are available: 1 Insufficient cpu. "
-            "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+            "no new claims to deallocate, preemption: 0/1 nodes are available: "
+            "1 Preemption is not helpful for scheduling."
         )
         assert events(cluster, "FailedScheduling") == [condition["message"]]
         await cluster.create(NODES, node("b", cpu="4"))
@@ -153,3 +164,136 @@ async def test_preemption_makes_room(clock: VirtualClock) -> None:
         await asyncio.sleep(11)
     assert placed(cluster) == {"high": "a"}
     assert events(cluster, "Preempted")[0].startswith("Preempted by pod ")
+
+
+@virtual_time
+async def test_pods_wait_for_their_claims(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, node("a"))
+    cluster.seed(STORAGE_CLASSES, storage_class())
+    cluster.seed(PERSISTENT_VOLUME_CLAIMS, claim("data"))
+    cluster.seed(PODS, pod("p", **mounts("data")))
+    async with running(cluster, clock):
+        await asyncio.sleep(1)
+        assert placed(cluster) == {"p": None}
+        waiting = cluster.object(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        assert waiting is not None
+        assert waiting["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == "a"
+        await cluster.create(PERSISTENT_VOLUMES, volume("v", claim="data"))
+        bound = {"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}
+        await cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", bound, "default")
+        await asyncio.sleep(0.1)
+    assert placed(cluster) == {"p": "a"}
+
+
+@virtual_time
+async def test_matching_volumes_are_reserved_for_the_claim(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, node("a"))
+    cluster.seed(STORAGE_CLASSES, storage_class(provisioner="kubernetes.io/no-provisioner"))
+    cluster.seed(PERSISTENT_VOLUMES, volume("v"))
+    cluster.seed(PERSISTENT_VOLUME_CLAIMS, claim("data"))
+    cluster.seed(PODS, pod("p", **mounts("data")))
+    async with running(cluster, clock):
+        await asyncio.sleep(0.5)
+        reserved = cluster.object(PERSISTENT_VOLUMES, "v")
+        assert reserved is not None
+        assert reserved["spec"]["claimRef"]["name"] == "data"
+        assert reserved["spec"]["claimRef"]["uid"]
+        assert reserved["metadata"]["annotations"] == {"pv.kubernetes.io/bound-by-controller": "yes"}
+        assert placed(cluster) == {"p": None}
+
+
+@virtual_time
+async def test_a_provisioner_that_gives_up_sends_the_pod_back(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, node("a"), node("b"))
+    cluster.seed(STORAGE_CLASSES, storage_class())
+    cluster.seed(PERSISTENT_VOLUME_CLAIMS, claim("data"))
+    cluster.seed(PODS, pod("p", **mounts("data")))
+    async with running(cluster, clock):
+        await asyncio.sleep(0.5)
+        gone = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": None}}}
+        await cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", gone, "default")
+        await asyncio.sleep(0.1)
+        assert events(cluster, "FailedScheduling") == [
+            'running PreBind plugin "VolumeBinding": binding volumes: provisioning failed for PVC "data"'
+        ]
+        body = cluster.object(PODS, "p", "default")
+        assert body is not None
+        condition = condition_of(body, "PodScheduled")
+        assert condition is not None
+        assert condition["reason"] == "SchedulerError"
+        await asyncio.sleep(2)
+        again = cluster.object(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        assert again is not None
+        assert again["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] in ("a", "b")
+
+
+@virtual_time
+async def test_claims_that_are_never_bound_time_out(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, node("a"))
+    cluster.seed(STORAGE_CLASSES, storage_class())
+    cluster.seed(PERSISTENT_VOLUME_CLAIMS, claim("data"))
+    cluster.seed(PODS, pod("p", **mounts("data")))
+    async with running(cluster, clock):
+        await asyncio.sleep(601)
+        assert "binding volumes: context deadline exceeded" in events(cluster, "FailedScheduling")[0]
+
+
+@virtual_time
+async def test_an_unbound_claim_is_reported_and_a_binding_helps(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, node("a"))
+    cluster.seed(STORAGE_CLASSES, storage_class(waits=False))
+    cluster.seed(PERSISTENT_VOLUME_CLAIMS, claim("data"))
+    cluster.seed(PERSISTENT_VOLUMES, volume("v", claim="data"))
+    cluster.seed(PODS, pod("p", **mounts("data")))
+    async with running(cluster, clock):
+        await asyncio.sleep(2)
+        assert events(cluster, "FailedScheduling") == [
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
+        ]
+        bound = {"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}
+        await cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", bound, "default")
+        await asyncio.sleep(0.1)
+    assert placed(cluster) == {"p": "a"}
+
+
+@virtual_time
+async def test_each_profile_schedules_its_own_pods(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, node("empty"), node("half"))
+    cluster.seed(PODS, pod("there", cpu="2", memory="8Gi", nodeName="half"))
+    most = {"name": "NodeResourcesFit", "args": {"scoringStrategy": {"type": "MostAllocated"}}}
+    configuration = parse(
+        {
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "profiles": [{}, {"schedulerName": "packer", "pluginConfig": [most]}],
+        }
+    )
+    cluster.seed(PODS, pod("packed", cpu="1", memory="4Gi", schedulerName="packer"))
+    cluster.seed(PODS, pod("ignored", cpu="1", schedulerName="unknown"))
+    async with running(cluster, clock, configuration):
+        await asyncio.sleep(0.1)
+    assert placed(cluster) == {"there": "half", "packed": "half", "ignored": None}
+    assert {body["source"]["component"] for body in cluster.objects(EVENTS)} == {"packer"}
+
+
+@virtual_time
+async def test_many_preemptors_are_served_without_a_storm(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, *(node(f"n{number}", cpu="1") for number in range(10)))
+    for number in range(10):
+        low = pod(f"low{number}", cpu="1", nodeName=f"n{number}", terminationGracePeriodSeconds=0)
+        cluster.seed(PODS, low)
+    async with running(cluster, clock):
+        for number in range(10):
+            await cluster.create(PODS, pod(f"high{number}", cpu="1", priority=1000), "default")
+        await asyncio.sleep(3)
+    found = placed(cluster)
+    assert sorted(filter(None, found.values())) == sorted(f"n{number}" for number in range(10))
+    # One report each, and one binding: nobody was tried while his victims were still leaving.
+    assert len(events(cluster, "FailedScheduling")) == 10

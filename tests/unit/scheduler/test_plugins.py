@@ -21,8 +21,12 @@ from twinplane.controlplane.scheduler.requirements import equalities
 from twinplane.kubeclient.contract import Object
 
 TAINT = {"key": "dedicated", "value": "x", "effect": "NoSchedule"}
-HOPELESS = " preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
-NO_VICTIMS = " preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+HOPELESS = (
+    " no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+)
+NO_VICTIMS = (
+    " no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+)
 
 
 def decide(world: World, *bodies: Object) -> list[Decision]:
@@ -37,7 +41,7 @@ def nodes_of(decisions: list[Decision]) -> list[str | None]:
     ("there", "wanted", "message"),
     [
         (node("a", unschedulable=True), pod("p"), "1 node(s) were unschedulable." + HOPELESS),
-        (node("a", taints=[TAINT]), pod("p"), "1 node(s) had untolerated taint {dedicated: x}." + HOPELESS),
+        (node("a", taints=[TAINT]), pod("p"), "1 node(s) had untolerated taint(s)." + HOPELESS),
         (
             node("a"),
             pod("p", nodeSelector={"disk": "ssd"}),
@@ -69,8 +73,8 @@ def test_refusals_are_worded_as_upstream(there: Object, wanted: Object, message:
 def test_reasons_are_counted_and_sorted() -> None:
     world = World(node("a", cpu="1"), node("b", taints=[TAINT]), node("c", taints=[TAINT]))
     assert decide(world, pod("p", cpu="2"))[0].message == (
-        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {dedicated: x}. "
-        "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). "
+        "no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     )
 
 
@@ -230,3 +234,11 @@ def test_the_emptier_node_is_taken() -> None:
     world = World(node("a"), node("b"))
     world.run(pod("old", cpu="1", memory="4Gi"), on="a")
     assert nodes_of(decide(world, pod("p", cpu="1", memory="1Gi"))) == ["b"]
+
+
+def test_company_on_a_node_without_the_label_does_not_count() -> None:
+    """The first pod that wants to be near itself may go where it likes, although its like runs in no domain at all."""
+    world = World(node("bare", cpu="1"), node("racked", labels={"rack": "1"}))
+    world.run(pod("there", cpu="1", labels={"app": "db"}), on="bare")
+    wanted = pod("p", labels={"app": "db"}, affinity=required_affinity("rack", {"app": "db"}))
+    assert nodes_of(decide(world, wanted)) == ["racked"]

@@ -17,9 +17,11 @@ from tests.unit.scheduler.builders import (
     required_anti_affinity,
     spread,
 )
+from tests.unit.scheduler.storage_builders import claim, csi_node, know, mounts, storage_class, volume
 from twinplane.controlplane.scheduler.explain import explain
-from twinplane.controlplane.scheduler.planner import Planner, plan
+from twinplane.controlplane.scheduler.planner import Decision, Planner, plan
 from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS
+from twinplane.controlplane.scheduler.plugins.node_volume_limits import attachments
 from twinplane.controlplane.scheduler.ranking import Checks, Ranking
 from twinplane.kubeclient.contract import Object
 
@@ -145,3 +147,67 @@ def test_every_refusal_is_true(nodes: list[Object], bodies: list[Object]) -> Non
         for state in world.snapshot.nodes.values():
             assert refusals.get(state.name) == checks.refuse(state)
         planner.place(made)
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_ports_volumes_and_attachments_are_never_over_committed(data: st.DataObject) -> None:
+    zones = ("a", "b")
+    world = World(*(node(f"n{number}", zone=zones[number % 2]) for number in range(3)))
+    classes = (
+        storage_class("made", zones=data.draw(st.sampled_from([(), ("a",)]))),
+        storage_class("local", provisioner="kubernetes.io/no-provisioner"),
+        storage_class("now", waits=False),
+    )
+    kinds = st.sampled_from(["made", "local", "now", "bound", "alone"])
+    claims, volumes, bodies = [], [], []
+    for number in range(data.draw(st.integers(1, 8))):
+        kind, zone = data.draw(kinds), data.draw(st.sampled_from(["", *zones]))
+        name = f"c{number}"
+        if kind in ("bound", "alone"):
+            modes = ("ReadWriteOncePod",) if kind == "alone" else ("ReadWriteOnce",)
+            claims.append(claim(name, volume=f"v-{name}", modes=modes))
+            volumes.append(volume(f"v-{name}", zone=zone, claim=name))
+        else:
+            claims.append(claim(name, storage_class=kind, size=data.draw(st.sampled_from(["1Gi", "2Gi"]))))
+            if data.draw(st.booleans()):
+                volumes.append(volume(f"v-{name}", storage_class=kind, size="2Gi", zone=zone))
+    limit = data.draw(st.integers(0, 3))
+    know(
+        world,
+        claims=tuple(claims),
+        volumes=tuple(volumes),
+        classes=classes,
+        csi_nodes=tuple(csi_node(name, limit) for name in world.snapshot.nodes),
+    )
+    names = [item["metadata"]["name"] for item in claims]
+    for number in range(data.draw(st.integers(1, 8))):
+        used = data.draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
+        bodies.append(pod(f"p{number}", host_port=data.draw(st.sampled_from([0, 0, 80])), **mounts(*used)))
+    planner = Planner(world.snapshot)
+    decisions = [planner.place(made) for made in world.parse(*bodies)]
+    _check_volumes(world, decisions, limit)
+
+
+def _check_volumes(world: World, decisions: list[Decision], limit: int) -> None:
+    storage = world.snapshot.surroundings.storage
+    taken: dict[str, str] = {}
+    homes: dict[str, set[str]] = {}
+    for decision in decisions:
+        if decision.node is None:
+            assert decision.message
+            continue
+        for key in decision.pod.shape.claim_keys:
+            homes.setdefault(key, set()).add(decision.node)
+        for key, name in decision.volumes.bindings if decision.volumes else ():
+            assert taken.setdefault(name, key) == key
+            labels = world.snapshot.nodes[decision.node].facts.labels
+            assert storage.volumes[name].reaches(labels, decision.node)
+    for key in (key for decision in decisions if decision.volumes for key in decision.volumes.provisions):
+        assert len(homes[key]) == 1
+    for state in world.snapshot.nodes.values():
+        assert sum(state.ports.values()) <= 1
+        assert len(attachments(state.claims, state.disks, storage)) <= limit
+    for key, found in storage.claims.items():
+        if "ReadWriteOncePod" in found.modes:
+            assert sum(state.claims.get(key, 0) for state in world.snapshot.nodes.values()) <= 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.scheduler.builders import pod
-from twinplane.controlplane.scheduler.queue import Happening, Place, SchedulingQueue
+from tests.unit.scheduler.builders import node, pod
+from twinplane.controlplane.scheduler.hints import Happening, Kind
+from twinplane.controlplane.scheduler.node import node_facts
+from twinplane.controlplane.scheduler.queue import Place, SchedulingQueue
 from twinplane.controlplane.scheduler.shape import Pod, Shapes
 
 FIT = frozenset({"NodeResourcesFit"})
@@ -34,9 +36,9 @@ def test_failed_pods_wait_for_a_happening_that_helps() -> None:
     queue.set(waiting, 0.0)
     queue.pop(0.0, 1)
     queue.failed(waiting, FIT, 0.0)
-    queue.happened(Happening.POD_PLACED, 5.0)
+    queue.happened(Happening(Kind.POD_PLACED), 5.0)
     assert queue.place_of(waiting.uid) is Place.SET_ASIDE
-    queue.happened(Happening.POD_GONE, 5.0)
+    queue.happened(Happening(Kind.POD_GONE), 5.0)
     assert names(queue.pop(5.0, 1)) == ["p"]
 
 
@@ -48,7 +50,7 @@ def test_backoff_doubles_up_to_ten_seconds() -> None:
     for _ in range(6):
         queue.pop(now, 1)
         queue.failed(waiting, FIT, now)
-        queue.happened(Happening.NODE_CHANGED, now)
+        queue.happened(Happening(Kind.NODE_CHANGED), now)
         due = queue.next_due()
         assert due is not None
         assert queue.pop(due - 0.01, 1) == []
@@ -70,7 +72,7 @@ def test_set_aside_pods_are_tried_after_five_minutes() -> None:
 def test_gated_pods_wait_for_their_gates() -> None:
     queue = SchedulingQueue()
     queue.set(make("p", schedulingGates=[{"name": "g"}]), 0.0)
-    queue.happened(Happening.NODE_CHANGED, 1.0)
+    queue.happened(Happening(Kind.NODE_CHANGED), 1.0)
     assert queue.pop(1.0, 1) == []
     queue.set(make("p"), 2.0)
     assert names(queue.pop(2.0, 1)) == ["p"]
@@ -83,3 +85,48 @@ def test_removed_pods_are_not_popped() -> None:
     queue.remove(waiting.uid)
     assert queue.pop(0.0, 1) == []
     assert len(queue) == 0
+
+
+def test_only_those_concerned_are_tried_again() -> None:
+    queue = SchedulingQueue()
+    picky, plain = make("picky", nodeSelector={"disk": "ssd"}), make("plain", cpu="1")
+    for item, plugin in ((picky, "NodeAffinity"), (plain, "NodeResourcesFit")):
+        queue.set(item, 0.0)
+        queue.pop(0.0, 1)
+        queue.failed(item, frozenset({plugin}), 0.0)
+    queue.happened(Happening(Kind.NODE_CHANGED, node=node_facts(node("n"))), 20.0)
+    assert queue.place_of(picky.uid) is Place.SET_ASIDE
+    assert names(queue.pop(20.0, 2)) == ["plain"]
+
+
+def test_backoff_is_configurable() -> None:
+    queue = SchedulingQueue(backoff_first=3.0, backoff_max=5.0)
+    waiting = make("p")
+    queue.set(waiting, 0.0)
+    for attempt, delay in enumerate((3.0, 5.0, 5.0)):
+        now = attempt * 100.0
+        assert names(queue.pop(now, 1)) == ["p"]
+        queue.retry(waiting, now)
+        assert queue.next_due() == now + delay
+
+
+def test_removed_pods_leave_no_trace() -> None:
+    queue = SchedulingQueue()
+    waiting = make("p")
+    queue.set(waiting, 0.0)
+    queue.pop(0.0, 1)
+    queue.failed(waiting, FIT, 0.0)
+    queue.remove(waiting.uid)
+    queue.happened(Happening(Kind.POD_GONE), 100.0)
+    assert queue.pop(1000.0, 1) == []
+    assert queue.next_due() is None
+
+
+def test_named_pods_are_helped() -> None:
+    queue = SchedulingQueue()
+    waiting = make("p")
+    queue.set(waiting, 0.0)
+    queue.pop(0.0, 1)
+    queue.failed(waiting, FIT, 0.0)
+    queue.helped(["nobody", waiting.uid], 5.0)
+    assert names(queue.pop(5.0, 1)) == ["p"]

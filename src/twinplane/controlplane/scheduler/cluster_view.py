@@ -6,46 +6,58 @@ scheduler does not read (heartbeats, status) are recognised and dropped here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 
-from twinplane.clock import Clock
+from twinplane.clock import Clock, SystemClock
+from twinplane.controlplane.scheduler.hints import Happening, Kind, nominees_that_fit
 from twinplane.controlplane.scheduler.node import node_facts
-from twinplane.controlplane.scheduler.queue import Happening, SchedulingQueue
+from twinplane.controlplane.scheduler.queue import SchedulingQueue
 from twinplane.controlplane.scheduler.requirements import Selector, equalities, label_selector
 from twinplane.controlplane.scheduler.shape import Shapes
 from twinplane.controlplane.scheduler.snapshot import Budget, Snapshot
+from twinplane.controlplane.scheduler.storage import claim_of, class_of, limits_of, volume_of
+from twinplane.controlplane.scheduler.volume_writing import ClaimWatch
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.informer_contract import Handler, Informer, Informers
 from twinplane.kubeclient.meta import is_deleting, labels_of, name_of, namespace_of, uid_of
 from twinplane.kubeclient.resources import (
+    CSI_NODES,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     SERVICES,
     STATEFUL_SETS,
+    STORAGE_CLASSES,
 )
 
+DEFAULT_NAME = "default-scheduler"
 FINISHED = ("Succeeded", "Failed")
 
 
 class ClusterView:
-    def __init__(self, scheduler_name: str, clock: Clock, random: Random, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, names: Collection[str], queue: SchedulingQueue, clock: Clock, random: Random, wake: Callable[[], None]
+    ) -> None:
+        """`names`: the schedulerNames whose pods are queued."""
         self.snapshot = Snapshot(random)
-        self.queue = SchedulingQueue()
+        self.queue = queue
+        self.claims = ClaimWatch()
         self.assumed: set[str] = set()
         """uids of pods that are counted on a node although their binding is not confirmed yet."""
-        self._scheduler_name = scheduler_name
+        self._names = names
         self._clock = clock
         self._wake = wake
-        self._shapes = Shapes()
+        self.shapes = Shapes()
 
-    def follow(self, informers: Informers) -> list[Informer]:
-        """Register for everything that is read, and return it, so that the caller can wait until it is there."""
-        handlers: dict[Resource, Handler] = {
+    def handlers(self) -> dict[Resource, Handler]:
+        """Everything that is read, with who reads it."""
+        return {
             NODES: self.node_changed,
             PODS: self.pod_changed,
             SERVICES: self._service_changed,
@@ -54,9 +66,16 @@ class ClusterView:
             REPLICATION_CONTROLLERS: self._workload_changed,
             NAMESPACES: self._namespace_changed,
             POD_DISRUPTION_BUDGETS: self._budget_changed,
+            PERSISTENT_VOLUME_CLAIMS: self._claim_changed,
+            PERSISTENT_VOLUMES: self._volume_changed,
+            STORAGE_CLASSES: self._class_changed,
+            CSI_NODES: self._limits_changed,
         }
+
+    def follow(self, informers: Informers) -> list[Informer]:
+        """Register for everything, and return it, so that the caller can wait until it is there."""
         followed = []
-        for resource, handler in handlers.items():
+        for resource, handler in self.handlers().items():
             informer = informers.of(resource)
             informer.add_handler(handler)
             followed.append(informer)
@@ -73,7 +92,7 @@ class ClusterView:
             if old is not None:
                 self.snapshot.remove_node(name_of(old))
         elif self.snapshot.set_node(node_facts(new)):
-            self.happened(Happening.NODE_CHANGED)
+            self.happened(Happening(Kind.NODE_CHANGED, node=self.snapshot.nodes[name_of(new)].facts))
 
     def pod_changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:
@@ -83,24 +102,39 @@ class ClusterView:
             self._forget(uid_of(new))
         elif new["spec"].get("nodeName"):
             self._count(old, new)
-        elif new["spec"].get("schedulerName", self._scheduler_name) == self._scheduler_name:
+        elif new["spec"].get("schedulerName", DEFAULT_NAME) in self._names:
             self._enqueue(old, new)
 
     def _forget(self, uid: str) -> None:
         self.queue.remove(uid)
         self.assumed.discard(uid)
-        if self.snapshot.remove_pod(uid) is not None:
-            self.happened(Happening.POD_GONE)
+        self.left(uid)
+
+    def left(self, uid: str) -> None:
+        """A pod is no longer on its node, or no longer promised to it."""
+        node = self.snapshot.nodes.get(self.snapshot.home_of(uid) or "")
+        pod = self.snapshot.remove_pod(uid)
+        if pod is None:
+            return
+        if node is not None:
+            self.queue.helped(nominees_that_fit(node), self._clock.now())
+        self.happened(Happening(Kind.POD_GONE, shape=pod.shape, left=node))
 
     def _count(self, old: Object | None, new: Object) -> None:
         uid = uid_of(new)
         if old is not None and not _differ(old, new) and uid not in self.assumed:
             return
-        pod = self._shapes.pod(new)
+        pod = self.shapes.pod(new)
         self.queue.remove(uid)
         self.assumed.discard(uid)
+        node = self.snapshot.nodes.get(pod.node)
+        before = node.pods.get(uid) if node is not None else None
         self.snapshot.add_pod(pod, pod.node)
-        self.happened(Happening.POD_PLACED)
+        self.snapshot.surroundings.storage.forget(uid)
+        if before is not None and before.shape is not pod.shape:
+            # Resized, relabelled or terminating: what it was has gone.
+            self.happened(Happening(Kind.POD_GONE, shape=before.shape, left=node))
+        self.happened(Happening(Kind.POD_PLACED, shape=pod.shape))
 
     def _enqueue(self, old: Object | None, new: Object) -> None:
         uid = uid_of(new)
@@ -109,9 +143,11 @@ class ClusterView:
         if is_deleting(new):
             self._forget(uid)
             return
-        pod = self._shapes.pod(new)
+        pod = self.shapes.pod(new)
         if pod.nominated and self.snapshot.home_of(uid) is None:
             self.snapshot.add_pod(pod, pod.nominated)
+        elif not pod.nominated and old is not None and _nominated(old):
+            self.left(uid)
         self.queue.set(pod, self._clock.now(), changed=old is None or _differ(old, new))
         self._wake()
 
@@ -145,11 +181,48 @@ class ClusterView:
         key = f"{namespace_of(body)}/{name_of(body)}"
         self.snapshot.surroundings.set_budget(key, budget if new else None)
 
+    # -- storage -------------------------------------------------------------------------------------------------
+
+    def _claim_changed(self, old: Object | None, new: Object | None) -> None:
+        body = _either(old, new)
+        key = f"{namespace_of(body)}/{name_of(body)}"
+        if self.snapshot.surroundings.storage.set_claim(key, claim_of(new) if new else None):
+            self.claims.changed(key)
+            self.happened(Happening(Kind.CLAIM_CHANGED, claim=key))
+
+    def _volume_changed(self, old: Object | None, new: Object | None) -> None:
+        name = name_of(_either(old, new))
+        if self.snapshot.surroundings.storage.set_volume(name, volume_of(new) if new else None):
+            self.happened(Happening(Kind.VOLUME_CHANGED))
+
+    def _class_changed(self, old: Object | None, new: Object | None) -> None:
+        name = name_of(_either(old, new))
+        if self.snapshot.surroundings.storage.set_class(name, class_of(new) if new else None):
+            self.happened(Happening(Kind.CLASS_CHANGED))
+
+    def _limits_changed(self, old: Object | None, new: Object | None) -> None:
+        name = name_of(_either(old, new))
+        if self.snapshot.surroundings.storage.set_limits(name, limits_of(new) if new else None):
+            self.happened(Happening(Kind.LIMITS_CHANGED))
+
+
+def view_of_lists(lists: Mapping[Resource, Iterable[Object]]) -> ClusterView:
+    """Of a cluster that stands still: for questions from outside the scheduler. Objects must have their kind."""
+    view = ClusterView((DEFAULT_NAME,), SchedulingQueue(), SystemClock(), Random(0), lambda: None)
+    for resource, handler in view.handlers().items():
+        for body in lists.get(resource, ()):
+            handler(None, body)
+    return view
+
 
 def _either(old: Object | None, new: Object | None) -> Object:
     body = new if new is not None else old
     assert body is not None, "an informer event has an object"
     return body
+
+
+def _nominated(body: Object) -> str:
+    return (body.get("status") or {}).get("nominatedNodeName") or ""
 
 
 def _differ(old: Object, new: Object) -> bool:

@@ -46,7 +46,9 @@ def explain(snapshot: Snapshot, pod: Pod, plugins: Sequence[Plugin] = DEFAULT_PL
 def _refusals(checks: Checks, node: NodeState) -> dict[str, tuple[str, ...]]:
     found = {}
     for plugin, check in checks.all:
-        refusal = check.refuse(node) if check.filters else None
+        if not (check.filters and plugin.filters):
+            continue
+        refusal = check.rejection or check.refuse(node)
         if refusal is not None:
             found[plugin.name] = refusal.reasons
     return found
@@ -55,6 +57,8 @@ def _refusals(checks: Checks, node: NodeState) -> dict[str, tuple[str, ...]]:
 def _scores(checks: Checks, nodes: Sequence[NodeState]) -> dict[str, dict[str, int]]:
     scores: dict[str, dict[str, int]] = {node.name: {} for node in nodes}
     for plugin, check in checks.all:
+        if not plugin.scores:
+            continue
         if check.scores:
             shares = [check.score(node) for node in nodes]
         elif check.ranks:

@@ -9,32 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from random import Random
 
 from twinplane.clock import Clock
 from twinplane.controlplane.controllers.contract import EventRecorder
 from twinplane.controlplane.scheduler.cluster_view import ClusterView
+from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration
 from twinplane.controlplane.scheduler.explain import Verdict, explain
 from twinplane.controlplane.scheduler.planner import Decision, Planner
-from twinplane.controlplane.scheduler.queue import Happening
+from twinplane.controlplane.scheduler.queue import SchedulingQueue
 from twinplane.controlplane.scheduler.shape import Pod, Shapes
+from twinplane.controlplane.scheduler.volume_writing import VolumeBindingFailed, VolumeWriter
 from twinplane.controlplane.scheduler.writing import DecisionWriter
 from twinplane.kubeclient.contract import KubeClient, Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.informer_contract import Informers
-from twinplane.kubeclient.resources import PODS
+from twinplane.kubeclient.resources import PERSISTENT_VOLUMES, PODS
 
 log = logging.getLogger(__name__)
 
 BATCH_MAX = 100
 """Pods decided before the event loop gets a turn."""
 WRITERS = 32
+VOLUME_WAITS_MAX = 1000
+"""Pods that wait for their volumes at a time."""
 UNWRITTEN_MAX = 1000
 SYNC_POLL_SECONDS = 0.02
+DEFAULT_CONFIGURATION = SchedulerConfiguration()
 
 
 class Scheduler:
-    """Schedules pods whose schedulerName is `name`. Make it before the informers start; then `run`."""
+    """Schedules the pods of the configuration's profiles. Make it before the informers start; then `run`.
+
+    `recorders` gives an event recorder for a component: events come from the pod's scheduler by name.
+    """
 
     def __init__(
         self,
@@ -42,17 +51,26 @@ class Scheduler:
         informers: Informers,
         clock: Clock,
         random: Random,
-        events: EventRecorder,
+        recorders: Callable[[str], EventRecorder],
         *,
-        name: str = "default-scheduler",
+        configuration: SchedulerConfiguration = DEFAULT_CONFIGURATION,
     ) -> None:
         self._clock = clock
         self._woken = asyncio.Event()
-        self._view = ClusterView(name, clock, random, self._woken.set)
-        self._planner = Planner(self._view.snapshot)
+        self._profiles = {profile.name: profile for profile in configuration.profiles}
+        queue = SchedulingQueue(configuration.backoff_first, configuration.backoff_max)
+        self._view = ClusterView(self._profiles, queue, clock, random, self._woken.set)
+        snapshot = self._view.snapshot
+        self._planners = {
+            name: Planner(snapshot, profile.plugins, profile.preemption) for name, profile in self._profiles.items()
+        }
         self._followed = self._view.follow(informers)
+        events = {name: recorders(name) for name in self._profiles}
         self._writer = DecisionWriter(client, clock, events, informers.of(PODS).get)
+        volumes = informers.of(PERSISTENT_VOLUMES).get
+        self._volumes = VolumeWriter(client, snapshot.surroundings.storage, self._view.claims, volumes)
         self._unwritten: asyncio.Queue[Decision] = asyncio.Queue(UNWRITTEN_MAX)
+        self._waiting_for_volumes = asyncio.Semaphore(VOLUME_WAITS_MAX)
 
     async def run(self) -> None:
         """Until cancelled. Waits for the informers first: half a view would over-commit nodes."""
@@ -60,7 +78,7 @@ class Scheduler:
             await asyncio.sleep(SYNC_POLL_SECONDS)
         async with asyncio.TaskGroup() as group:
             for number in range(WRITERS):
-                group.create_task(self._write_decisions(), name=f"scheduler writer {number}")
+                group.create_task(self._write_decisions(group), name=f"scheduler writer {number}")
             group.create_task(self._decide(), name="scheduler")
 
     @property
@@ -75,7 +93,8 @@ class Scheduler:
 
     def explain(self, body: Object) -> list[Verdict]:
         """Every node's verdict on a pod (as JSON), the best first."""
-        return explain(self._view.snapshot, Shapes().pod(body))
+        pod = Shapes().pod(body)
+        return explain(self._view.snapshot, pod, self._profiles[pod.scheduler].plugins)
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
@@ -91,7 +110,7 @@ class Scheduler:
             await asyncio.sleep(0)
 
     def _place(self, pod: Pod) -> Decision:
-        decision = self._planner.place(pod)
+        decision = self._planners[pod.scheduler].place(pod)
         if decision.node is not None:
             self._view.assumed.add(pod.uid)
             # Back into the queue only if the binding fails.
@@ -113,32 +132,48 @@ class Scheduler:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    async def _write_decisions(self) -> None:
+    async def _write_decisions(self, group: asyncio.TaskGroup) -> None:
         while True:
             decision = await self._unwritten.get()
-            try:
-                if decision.node is not None:
-                    await self._bind(decision.pod, decision.node)
-                else:
-                    await self._writer.report(decision)
-            except Exception:
-                # The boundary of one decision: a report that failed is made again with the next attempt.
-                log.exception("writing the decision on pod %s", decision.pod.key)
+            if decision.volumes is None:
+                await self._write(decision)
+                continue
+            # Volumes take as long as their provisioners do: the writers go on meanwhile.
+            await self._waiting_for_volumes.acquire()
+            waiting = group.create_task(self._write(decision), name=f"volumes of {decision.pod.key}")
+            waiting.add_done_callback(lambda _: self._waiting_for_volumes.release())
 
-    async def _bind(self, pod: Pod, node: str) -> None:
+    async def _write(self, decision: Decision) -> None:
         try:
-            await self._writer.bind(pod, node)
-        except (ApiError, ConnectionError, TimeoutError) as error:
-            log.warning("binding pod %s to %s: %s", pod.key, node, error)
-            self._take_back(pod, gone=isinstance(error, ApiError) and error.code == 404)
+            if decision.node is not None:
+                await self._bind(decision, decision.node)
+            else:
+                await self._writer.report(decision)
+        except Exception:
+            # The boundary of one decision: a report that failed is made again with the next attempt.
+            log.exception("writing the decision on pod %s", decision.pod.key)
 
-    def _take_back(self, pod: Pod, *, gone: bool) -> None:
+    async def _bind(self, decision: Decision, node: str) -> None:
+        pod = decision.pod
+        step = 'running PreBind plugin "VolumeBinding"'
+        try:
+            if decision.volumes is not None:
+                await self._volumes.bind(pod, decision.volumes, self._profiles[pod.scheduler].bind_timeout)
+            step = 'running Bind plugin "DefaultBinder"'
+            await self._writer.bind(pod, node)
+        except (ApiError, ConnectionError, TimeoutError, VolumeBindingFailed) as error:
+            log.warning("binding pod %s to %s: %s", pod.key, node, error)
+            gone = isinstance(error, ApiError) and error.code == 404
+            if self._take_back(pod, gone=gone) and not gone:
+                await self._writer.report(Decision(pod, None, f"{step}: {error}"), reason="SchedulerError")
+
+    def _take_back(self, pod: Pod, *, gone: bool) -> bool:
         view = self._view
         if pod.uid not in view.assumed:
             # The informer knows better already: bound after all, or deleted.
-            return
+            return False
         view.assumed.discard(pod.uid)
-        view.snapshot.remove_pod(pod.uid)
         if not gone:
             view.queue.retry(pod, self._clock.now())
-        view.happened(Happening.POD_GONE)
+        view.left(pod.uid)
+        return True

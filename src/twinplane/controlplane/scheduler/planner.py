@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from twinplane.controlplane.scheduler import reasons
 from twinplane.controlplane.scheduler.framework import Plugin
 from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS
-from twinplane.controlplane.scheduler.preemption import Outcome, preempt
-from twinplane.controlplane.scheduler.ranking import Ranking, tally
+from twinplane.controlplane.scheduler.preemption import DEFAULT_PREEMPTION, Outcome, PreemptionArgs, preempt
+from twinplane.controlplane.scheduler.ranking import Ranking, by_reason
 from twinplane.controlplane.scheduler.shape import Pod, PodShape
 from twinplane.controlplane.scheduler.snapshot import Snapshot
+from twinplane.controlplane.scheduler.storage import VolumePlan
 
 RANKINGS_MAX = 64
 """Pod classes whose ranking is kept; each holds an entry a node."""
@@ -33,41 +34,79 @@ class Decision:
     """Those that refused: only what concerns them can help."""
     nominated: str | None = None
     victims: tuple[Pod, ...] = ()
+    volumes: VolumePlan | None = None
+    """To be written, and waited for, before the binding."""
 
 
 class Planner:
-    def __init__(self, snapshot: Snapshot, plugins: Sequence[Plugin] = DEFAULT_PLUGINS) -> None:
+    """Decides by one profile: its plugins, and whether it preempts (`preemption` None: it does not)."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        plugins: Sequence[Plugin] = DEFAULT_PLUGINS,
+        preemption: PreemptionArgs | None = DEFAULT_PREEMPTION,
+    ) -> None:
         self.snapshot = snapshot
         self._plugins = plugins
+        self._preemption = preemption
         self._rankings: OrderedDict[PodShape, Ranking] = OrderedDict()
 
     def place(self, pod: Pod) -> Decision:
         snapshot = self.snapshot
-        reserved = snapshot.remove_pod(pod.uid)
+        promised = pod.nominated or snapshot.home_of(pod.uid) or ""
+        if promised != pod.nominated:
+            # The informer has not brought the nomination back yet.
+            pod = replace(pod, nominated=promised)
+        snapshot.remove_pod(pod.uid)
         ranking = self._ranking(pod.shape)
-        node = ranking.pick()
-        if node is not None:
-            snapshot.add_pod(replace(pod, node=node.name), node.name)
-            return Decision(pod, node.name)
-        refusals = ranking.refusals()
-        outcome = preempt(pod, refusals, snapshot, ranking.checks) if refusals else Outcome()
+        node = ranking.pick(promised)
+        if node is None:
+            return self._refused(pod, ranking)
+        volumes = ranking.checks.reserve(node)
+        snapshot.add_pod(replace(pod, node=node.name), node.name)
+        if volumes is not None:
+            snapshot.surroundings.storage.assume(pod.uid, volumes)
+        return Decision(pod, node.name, volumes=volumes)
+
+    def _refused(self, pod: Pod, ranking: Ranking) -> Decision:
+        snapshot = self.snapshot
+        count = len(snapshot.nodes)
+        rejection = ranking.checks.rejection
+        if rejection is not None:
+            message = reasons.rejected(count, rejection.reasons[0])
+            return Decision(pod, None, message, frozenset((rejection.plugin,)), self._kept(pod))
+        refusals = ranking.counted()
+        outcome = self._preempt(pod, ranking) if refusals else Outcome()
         for victim in outcome.victims:
             if not victim.node:
                 # It was only promised the node; it will look for another.
                 snapshot.remove_pod(victim.uid)
-        if outcome.node is not None:
+        nominated = outcome.node
+        if nominated is not None:
             # The room that the victims leave is kept for the pod until its turn comes again.
-            snapshot.add_pod(pod, outcome.node)
-        elif reserved is not None and pod.nominated and outcome.message == reasons.TERMINATING_VICTIMS:
-            snapshot.add_pod(reserved, pod.nominated)
+            snapshot.add_pod(pod, nominated)
+        elif outcome.message in reasons.NOT_ELIGIBLE:
+            nominated = self._kept(pod)
         return Decision(
             pod,
             None,
-            reasons.unschedulable(len(snapshot.nodes), tally(refusals.values()), outcome.message),
-            frozenset(refusal.plugin for refusal in refusals.values()),
-            outcome.node,
+            reasons.unschedulable(count, by_reason(refusals), outcome.message),
+            frozenset(refusal.plugin for refusal in refusals),
+            nominated,
             outcome.victims,
         )
+
+    def _kept(self, pod: Pod) -> str | None:
+        """An earlier promise stands; it is forgotten only when preemption was tried in vain."""
+        if pod.nominated:
+            self.snapshot.add_pod(pod, pod.nominated)
+        return pod.nominated or None
+
+    def _preempt(self, pod: Pod, ranking: Ranking) -> Outcome:
+        if self._preemption is None:
+            return Outcome(message=None)
+        return preempt(pod, ranking, self.snapshot, self._preemption)
 
     def _ranking(self, shape: PodShape) -> Ranking:
         ranking = self._rankings.get(shape)
@@ -80,7 +119,12 @@ class Planner:
         return ranking
 
 
-def plan(snapshot: Snapshot, pods: Iterable[Pod], plugins: Sequence[Plugin] = DEFAULT_PLUGINS) -> list[Decision]:
+def plan(
+    snapshot: Snapshot,
+    pods: Iterable[Pod],
+    plugins: Sequence[Plugin] = DEFAULT_PLUGINS,
+    preemption: PreemptionArgs | None = DEFAULT_PREEMPTION,
+) -> list[Decision]:
     """Decide for pods in their order, leaving `snapshot` as it is."""
-    planner = Planner(snapshot.copy(), plugins)
+    planner = Planner(snapshot.copy(), plugins, preemption)
     return [planner.place(pod) for pod in pods]

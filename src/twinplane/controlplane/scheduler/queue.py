@@ -1,35 +1,23 @@
 """Pods that wait for a node: ready, backing off, or set aside until something that concerns them changes.
 
 Pure: times are passed in. As upstream's scheduling queue: ready pods leave by priority and then by time; a pod that
-failed waits for an event that could help it (`Happening`), and at least its back-off of 1 s doubling to 10 s; whatever
+failed waits for an event that could help it (see `hints`), and at least its back-off of 1 s doubling to 10 s; whatever
 is still set aside after five minutes is tried again anyway. Gated pods wait for nothing but their gates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from heapq import heappop, heappush
 
-from twinplane.controlplane.scheduler.shape import Pod
+from twinplane.controlplane.scheduler.hints import Happening, helps
+from twinplane.controlplane.scheduler.shape import Pod, PodShape
 
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 10.0
 SET_ASIDE_MAX_SECONDS = 300.0
-
-
-class Happening(Enum):
-    NODE_CHANGED = "node changed"
-    POD_PLACED = "pod placed"
-    POD_GONE = "pod gone"
-
-
-HELPED_BY = {
-    Happening.NODE_CHANGED: None,
-    Happening.POD_PLACED: frozenset({"InterPodAffinity", "PodTopologySpread"}),
-    Happening.POD_GONE: frozenset({"NodePorts", "NodeResourcesFit", "PodTopologySpread", "InterPodAffinity"}),
-}
-"""Refusing plugins whose verdict may change; None means any."""
 
 
 class Place(Enum):
@@ -37,6 +25,10 @@ class Place(Enum):
     BACKING_OFF = "backing off"
     SET_ASIDE = "set aside"
     GATED = "gated"
+
+
+Class = tuple[frozenset[str], PodShape, int, bool]
+"""Plugins that refused, shape, priority, whether it preempts: one hint answers for all such pods."""
 
 
 @dataclass(slots=True)
@@ -48,15 +40,20 @@ class Waiting:
     plugins: frozenset[str] = frozenset()
     ticket: int = 0
     """Grows with every move; a heap entry with an older one is outdated."""
+    kept_under: Class | None = None
 
 
 @dataclass
 class SchedulingQueue:
+    backoff_first: float = BACKOFF_FIRST_SECONDS
+    backoff_max: float = BACKOFF_MAX_SECONDS
     _waiting: dict[str, Waiting] = field(default_factory=dict)
     _ready: list[tuple[int, float, int, str]] = field(default_factory=list)
     _backing_off: list[tuple[float, int, str]] = field(default_factory=list)
     _set_aside: dict[str, None] = field(default_factory=dict)
     """uids in the order in which they were set aside."""
+    _classes: dict[Class, dict[str, None]] = field(default_factory=dict)
+    """The same uids by what could help them."""
     _tickets: int = 0
 
     def __len__(self) -> int:
@@ -85,8 +82,9 @@ class SchedulingQueue:
             self._revive(waiting, now)
 
     def remove(self, uid: str) -> None:
-        self._waiting.pop(uid, None)
-        self._set_aside.pop(uid, None)
+        waiting = self._waiting.pop(uid, None)
+        if waiting is not None:
+            self._take_up(waiting)
 
     def pop(self, now: float, limit: int) -> list[Pod]:
         """The next pods to try, at most `limit`. They leave the queue; report back those that fail."""
@@ -116,20 +114,27 @@ class SchedulingQueue:
         self._move(waiting, Place.BACKING_OFF, now)
 
     def happened(self, happening: Happening, now: float) -> None:
-        if not self._set_aside:
-            return
-        helped = HELPED_BY[happening]
-        for uid in list(self._set_aside):
-            waiting = self._waiting[uid]
-            if helped is None or helped & waiting.plugins:
-                self._revive(waiting, now)
+        helped = [
+            uids
+            for (plugins, *_), uids in self._classes.items()
+            if helps(happening, plugins, self._waiting[next(iter(uids))].pod)
+        ]
+        for uids in helped:
+            for uid in list(uids):
+                self._revive(self._waiting[uid], now)
+
+    def helped(self, uids: Iterable[str], now: float) -> None:
+        """What these waited for has happened."""
+        for uid in uids:
+            if uid in self._set_aside:
+                self._revive(self._waiting[uid], now)
 
     def next_due(self) -> float | None:
         """When to look again without any event; None when there is nothing to wait for."""
         due = [self._backing_off[0][0]] if self._backing_off else []
-        for uid in self._set_aside:
-            due.append(self._waiting[uid].since + SET_ASIDE_MAX_SECONDS)
-            break
+        oldest = next(iter(self._set_aside), None)
+        if oldest is not None:
+            due.append(self._waiting[oldest].since + SET_ASIDE_MAX_SECONDS)
         return min(due, default=None)
 
     # -- the inside ----------------------------------------------------------------------------------------------
@@ -140,8 +145,8 @@ class SchedulingQueue:
             waiting = self._waiting.get(uid)
             if waiting is not None and waiting.ticket == ticket:
                 self._move(waiting, Place.READY, now)
-        for uid in list(self._set_aside):
-            waiting = self._waiting[uid]
+        while self._set_aside:
+            waiting = self._waiting[next(iter(self._set_aside))]
             if waiting.since + SET_ASIDE_MAX_SECONDS > now:
                 break
             self._move(waiting, Place.READY, now)
@@ -152,16 +157,30 @@ class SchedulingQueue:
 
     def _backoff_end(self, waiting: Waiting) -> float:
         doublings = min(max(waiting.attempts - 1, 0), 10)
-        return waiting.since + min(BACKOFF_FIRST_SECONDS * (1 << doublings), BACKOFF_MAX_SECONDS)
+        return waiting.since + min(self.backoff_first * (1 << doublings), self.backoff_max)
 
     def _move(self, waiting: Waiting, place: Place, now: float) -> None:
         uid = waiting.pod.uid
         self._tickets += 1
+        self._take_up(waiting)
         waiting.place, waiting.ticket = place, self._tickets
-        self._set_aside.pop(uid, None)
         if place is Place.READY:
             heappush(self._ready, (-waiting.pod.priority, waiting.since, waiting.ticket, uid))
         elif place is Place.BACKING_OFF:
             heappush(self._backing_off, (self._backoff_end(waiting), waiting.ticket, uid))
         elif place is Place.SET_ASIDE:
             self._set_aside[uid] = None
+            pod = waiting.pod
+            waiting.kept_under = (waiting.plugins, pod.shape, pod.priority, pod.preempts)
+            self._classes.setdefault(waiting.kept_under, {})[uid] = None
+
+    def _take_up(self, waiting: Waiting) -> None:
+        """Out of those set aside, if it is there."""
+        uid = waiting.pod.uid
+        self._set_aside.pop(uid, None)
+        if waiting.kept_under is not None:
+            uids = self._classes[waiting.kept_under]
+            uids.pop(uid, None)
+            if not uids:
+                del self._classes[waiting.kept_under]
+            waiting.kept_under = None

@@ -9,15 +9,20 @@ removed: an entry counts only while it is the node's latest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from twinplane.controlplane.scheduler.framework import Candidate, Check, Plugin, Refusal, Scope
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.plugins.node_affinity import PINNED_ELSEWHERE, pinned_names
+from twinplane.controlplane.scheduler.requirements import Selector
 from twinplane.controlplane.scheduler.shape import PodShape
 from twinplane.controlplane.scheduler.snapshot import Change, Snapshot
+from twinplane.controlplane.scheduler.storage import VolumePlan
+
+if TYPE_CHECKING:
+    from twinplane.controlplane.scheduler.preemption import Candidates
 
 
 class Entry(NamedTuple):
@@ -43,18 +48,25 @@ class Checks:
     def __init__(self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
         made = [(plugin, check) for plugin in plugins if (check := plugin.check(shape, snapshot)) is not None]
         self.all: list[tuple[Plugin, Check]] = made
-        self.filters = [check for _, check in made if check.filters]
-        self.facts = [check for plugin, check in made if check.filters and plugin.scope is Scope.FACTS]
-        self.pods = [check for plugin, check in made if check.filters and plugin.scope is Scope.PODS]
-        self.cluster = [check for plugin, check in made if check.filters and plugin.scope is Scope.CLUSTER]
-        self.scores = [(plugin.weight, check) for plugin, check in made if check.scores]
-        self.ranks = [(plugin.weight, check) for plugin, check in made if check.ranks]
-        self.grouping = [check for plugin, check in made if check.ranks or check in self.cluster]
+        filters = [(plugin, check) for plugin, check in made if check.filters and plugin.filters]
+        scoring = [(plugin, check) for plugin, check in made if plugin.scores]
+        self.filters = [check for _, check in filters]
+        self.facts = [check for plugin, check in filters if plugin.scope is Scope.FACTS]
+        self.pods = [check for plugin, check in filters if plugin.scope is Scope.PODS]
+        self.cluster = [check for plugin, check in filters if plugin.scope is Scope.CLUSTER]
+        self.scores = [(plugin.weight, check) for plugin, check in scoring if check.scores]
+        self.ranks = [(plugin.weight, check) for plugin, check in scoring if check.ranks]
+        ranking = [check for _, check in self.ranks]
+        self.grouping = [check for _, check in made if check in ranking or check in self.cluster]
         self.accounting = [check for plugin, check in made if plugin.scope is Scope.CLUSTER]
+        self.rejection = next((check.rejection for check in self.filters if check.rejection is not None), None)
 
     def refuse(self, node: NodeState) -> Refusal | None:
         """The first refusal in plugin order, as upstream reports it."""
         return next((refusal for check in self.filters if (refusal := check.refuse(node)) is not None), None)
+
+    def reserve(self, node: NodeState) -> VolumePlan | None:
+        return next((plan for check in self.filters if (plan := check.reserve(node)) is not None), None)
 
     def own_score(self, node: NodeState) -> int:
         return sum(weight * check.score(node) for weight, check in self.scores)
@@ -65,11 +77,17 @@ class Ranking:
         self.shape = shape
         self._snapshot = snapshot
         self._plugins = plugins
+        self._surroundings_seen = -1
+        self._siblings: Selector = ()
         self._rebuild()
 
-    def pick(self) -> NodeState | None:
-        """The best node for one more pod of the shape, None when all refuse."""
+    def pick(self, preferred: str = "") -> NodeState | None:
+        """The best node for one more pod of the shape, None when all refuse; `preferred` wins if it does not."""
         self._catch_up()
+        if preferred in self._places:
+            node = self._snapshot.nodes[preferred]
+            if _first_refusal(self.checks.cluster, node) is None:
+                return node
         if not self.checks.grouping:
             group = self._groups.get(())
             entry = self._top(group) if group else None
@@ -79,15 +97,40 @@ class Ranking:
     def refusals(self) -> dict[str, Refusal]:
         """Node name -> why not, for every node that refuses now."""
         self._catch_up()
+        rejection = self.checks.rejection
+        if rejection is not None:
+            return dict.fromkeys(self._snapshot.nodes, rejection)
         found = dict(self._refused)
-        for name in self._places:
-            refusal = _first_refusal(self.checks.cluster, self._snapshot.nodes[name])
-            if refusal is not None:
-                found[name] = refusal
+        if self.checks.cluster:
+            for name in self._places:
+                refusal = _first_refusal(self.checks.cluster, self._snapshot.nodes[name])
+                if refusal is not None:
+                    found[name] = refusal
         if self._pinned is not None:
             for name in self._snapshot.nodes.keys() - self._pinned:
                 found[name] = PINNED_ELSEWHERE
         return found
+
+    def counted(self) -> Counter[Refusal]:
+        """How many nodes refuse for the same reasons; without looking at each."""
+        self._catch_up()
+        found = Counter(self._counts)
+        if self.checks.cluster:
+            for group in self._groups.values():
+                entry = self._top(group)
+                refusal = _first_refusal(self.checks.cluster, entry.node) if entry else None
+                if refusal is not None:
+                    found[refusal] += group.members
+        if self._pinned is not None:
+            elsewhere = len(self._snapshot.nodes.keys() - self._pinned)
+            if elsewhere:
+                found[PINNED_ELSEWHERE] += elsewhere
+        return found
+
+    @property
+    def refused(self) -> Mapping[str, Refusal]:
+        """Nodes that refuse whatever happens elsewhere; up to date after `pick`."""
+        return self._refused
 
     # Keeping up -------------------------------------------------------------------------------------------------
 
@@ -100,12 +143,16 @@ class Ranking:
         self._groups: dict[Hashable, Group] = {}
         self._places: dict[str, tuple[Entry, Group]] = {}
         self._refused: dict[str, Refusal] = {}
+        self._counts: Counter[Refusal] = Counter()
         self._excluded: set[str] = set()
         self._sequence = 0
+        self.candidates: dict[int, Candidates] = {}
+        if self.checks.rejection is not None:
+            return
         for node in self._eligible():
             refusal = _first_refusal(self.checks.facts, node)
             if refusal is not None:
-                self._refused[node.name] = refusal
+                self._refuse(node, refusal)
                 self._excluded.add(node.name)
             else:
                 self._place(node)
@@ -118,9 +165,27 @@ class Ranking:
             return nodes.values()
         return [nodes[name] for name in sorted(self._pinned) if name in nodes]
 
-    def _current_versions(self) -> tuple[int, int, bool]:
+    def _current_versions(self) -> tuple[int, int, Selector, bool, int]:
         snapshot = self._snapshot
-        return snapshot.nodes_version, snapshot.surroundings.version, bool(snapshot.term_shapes)
+        surroundings = snapshot.surroundings
+        storage = surroundings.storage.version if self.shape.claims else 0
+        if self._surroundings_seen != surroundings.version:
+            # Another workload's ReplicaSet concerns only the pods that it selects.
+            self._surroundings_seen = surroundings.version
+            self._siblings = surroundings.default_selector(self.shape)
+        namespaces = surroundings.namespaces_version
+        return snapshot.nodes_version, namespaces, self._siblings, bool(snapshot.term_shapes), storage
+
+    def _refuse(self, node: NodeState, refusal: Refusal) -> None:
+        self._refused[node.name] = refusal
+        self._counts[refusal] += 1
+
+    def _readmit(self, name: str) -> None:
+        refusal = self._refused.pop(name, None)
+        if refusal is not None:
+            self._counts[refusal] -= 1
+            if not self._counts[refusal]:
+                del self._counts[refusal]
 
     def _catch_up(self) -> None:
         snapshot = self._snapshot
@@ -136,6 +201,8 @@ class Ranking:
 
     def _apply(self, changes: list[Change]) -> bool:
         """False when a check cannot follow."""
+        if self.checks.rejection is not None:
+            return True
         for check in self.checks.accounting:
             for node, shape, delta in changes:
                 check.account(node, shape, delta)
@@ -150,11 +217,13 @@ class Ranking:
         return True
 
     def _replace(self, node: NodeState) -> None:
+        for candidates in self.candidates.values():
+            candidates.outdated.add(node.name)
         old = self._places.pop(node.name, None)
         if old is not None:
             old[1].members -= 1
         else:
-            self._refused.pop(node.name, None)
+            self._readmit(node.name)
         group = self._place(node)
         if group is not None:
             # `_place` appended; restore the heap by pushing what it appended.
@@ -166,7 +235,7 @@ class Ranking:
         checks = self.checks
         refusal = _first_refusal(checks.pods, node)
         if refusal is not None:
-            self._refused[node.name] = refusal
+            self._refuse(node, refusal)
             return None
         key: Hashable = tuple([check.group(node) for check in checks.grouping])
         group = self._groups.get(key)
@@ -226,6 +295,10 @@ def _first_refusal(checks: Iterable[Check], node: NodeState) -> Refusal | None:
     return None
 
 
-def tally(refusals: Iterable[Refusal]) -> Counter[str]:
+def by_reason(refusals: Mapping[Refusal, int]) -> Counter[str]:
     """How many nodes gave each reason."""
-    return Counter(reason for refusal in refusals for reason in refusal.reasons)
+    found: Counter[str] = Counter()
+    for refusal, count in refusals.items():
+        for reason in refusal.reasons:
+            found[reason] += count
+    return found

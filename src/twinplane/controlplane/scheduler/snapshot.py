@@ -54,11 +54,14 @@ class Surroundings:
     storage: Storage = field(default_factory=Storage)
     """Has a version of its own, for the pods that have claims."""
     version: int = 0
+    namespaces_version: int = 0
     budgets_version: int = 0
 
     def set_namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
         """None for one that is gone, here and below."""
+        before = self.version
         self._replace(self.namespaces, name, labels)
+        self.namespaces_version += self.version - before
 
     def set_service(self, namespace: str, name: str, selector: Selector | None) -> None:
         self._replace(self.services.setdefault(namespace, {}), name, selector)

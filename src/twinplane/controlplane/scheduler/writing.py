@@ -7,7 +7,7 @@ caller's to act on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twinplane.clock import Clock, rfc3339
@@ -21,14 +21,16 @@ from twinplane.kubeclient.resources import PODS
 
 log = logging.getLogger(__name__)
 
-PREEMPTED_MESSAGE = "default-scheduler: preempting to accommodate a higher priority pod"
-
 
 class DecisionWriter:
     def __init__(
-        self, client: KubeClient, clock: Clock, events: EventRecorder, lookup: Callable[[str, str], Object | None]
+        self,
+        client: KubeClient,
+        clock: Clock,
+        events: Mapping[str, EventRecorder],
+        lookup: Callable[[str, str], Object | None],
     ) -> None:
-        """`lookup` is the pod informer's: (name, namespace) -> pod."""
+        """`events` by the scheduler's name; `lookup` is the pod informer's: (name, namespace) -> pod."""
         self._client = client
         self._clock = clock
         self._events = events
@@ -43,32 +45,32 @@ class DecisionWriter:
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         await self._client.create(PODS, body, pod.namespace, name=pod.name, subresource="binding")
-        self._event(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
+        self._event(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}", pod.scheduler)
 
-    async def report(self, decision: Decision) -> None:
+    async def report(self, decision: Decision, *, reason: str = "Unschedulable") -> None:
         """Tell the user why a pod found no node, and make room when preemption found any to make."""
         pod = decision.pod
-        self._event(pod, "Warning", "FailedScheduling", decision.message)
+        self._event(pod, "Warning", "FailedScheduling", decision.message, pod.scheduler)
         for victim in decision.victims:
             await self._evict(victim, pod, decision.nominated or "")
         current = self._lookup(pod.name, pod.namespace)
         if current is None:
             return
-        status = self._status(current, decision)
+        status = self._status(current, decision, reason)
         if status:
             await self._patch_status(pod, status)
 
-    def _status(self, current: Object, decision: Decision) -> dict[str, Any]:
+    def _status(self, current: Object, decision: Decision, reason: str) -> dict[str, Any]:
         """What must change in the pod's status, nothing when it says so already."""
         changes: dict[str, Any] = {}
         old = condition_of(current, "PodScheduled") or {}
-        new = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": decision.message}
+        new = {"type": "PodScheduled", "status": "False", "reason": reason, "message": decision.message}
         if {key: old.get(key) for key in new} != new:
             since = old.get("lastTransitionTime") if old.get("status") == "False" else None
             new["lastTransitionTime"] = since or rfc3339(self._clock.now())
             changes["conditions"] = [new]
         nominated = (current.get("status") or {}).get("nominatedNodeName", "")
-        if decision.nominated and decision.nominated != nominated:
+        if (decision.nominated or "") != nominated:
             changes["nominatedNodeName"] = decision.nominated
         return changes
 
@@ -83,7 +85,7 @@ class DecisionWriter:
             "type": "DisruptionTarget",
             "status": "True",
             "reason": "PreemptionByScheduler",
-            "message": PREEMPTED_MESSAGE,
+            "message": f"{preemptor.scheduler}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": rfc3339(self._clock.now()),
         }
         await self._patch_status(victim, {"conditions": [condition]})
@@ -93,7 +95,9 @@ class DecisionWriter:
             if error.code not in (404, 409):
                 raise
             return
-        self._event(victim, "Normal", "Preempted", f"Preempted by pod {preemptor.uid} on node {node}")
+        self._event(
+            victim, "Normal", "Preempted", f"Preempted by pod {preemptor.uid} on node {node}", preemptor.scheduler
+        )
 
     async def _patch_status(self, pod: Pod, status: dict[str, Any]) -> None:
         try:
@@ -110,9 +114,9 @@ class DecisionWriter:
                 raise
             log.debug("status of pod %s: %s", pod.key, error)
 
-    def _event(self, pod: Pod, type: str, reason: str, message: str) -> None:
+    def _event(self, pod: Pod, type: str, reason: str, message: str, scheduler: str) -> None:
         regarding = self._lookup(pod.name, pod.namespace)
         if regarding is None:
             metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
             regarding = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
-        self._events.event(regarding, type, reason, message)
+        self._events[scheduler].event(regarding, type, reason, message)

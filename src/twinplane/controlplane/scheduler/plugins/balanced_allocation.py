@@ -1,38 +1,56 @@
-"""NodeResourcesBalancedAllocation: nodes whose CPU and memory would fill evenly score higher.
+"""NodeResourcesBalancedAllocation: nodes whose resources would fill evenly score higher.
 
-Pods that request neither are skipped, as upstream does, since they would not change the balance.
+The less the used shares of the resources differ (their standard deviation), the better. Pods that request none of them
+are skipped, as upstream does, since they would not change the balance.
 """
 
 from __future__ import annotations
 
+import math
+
 from twinplane.controlplane.scheduler.framework import SCORE_MAX, Check, Plugin, Scope
 from twinplane.controlplane.scheduler.node import NodeState
+from twinplane.controlplane.scheduler.plugins.node_resources_fit import NATIVE
 from twinplane.controlplane.scheduler.shape import PodShape
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 
 NAME = "NodeResourcesBalancedAllocation"
+CPU_AND_MEMORY = ("cpu", "memory")
 
 
 class BalancedAllocation(Check):
     scores = True
 
-    def __init__(self, shape: PodShape) -> None:
-        self._cpu = shape.requests.amounts.get("cpu", 0)
-        self._memory = shape.requests.amounts.get("memory", 0)
+    def __init__(self, shape: PodShape, resources: tuple[str, ...]) -> None:
+        amounts = shape.requests.amounts
+        self._amounts = tuple((name, amounts.get(name, 0)) for name in resources if name in NATIVE or name in amounts)
 
     def score(self, node: NodeState) -> int:
         allocatable, used = node.facts.allocatable, node.used
-        cpu, memory = allocatable.get("cpu", 0), allocatable.get("memory", 0)
-        if not cpu or not memory:
-            return SCORE_MAX
-        of_cpu = min((used.get("cpu", 0) + self._cpu) / cpu, 1.0)
-        of_memory = min((used.get("memory", 0) + self._memory) / memory, 1.0)
-        return int((1 - abs(of_cpu - of_memory) / 2) * SCORE_MAX)
+        shares = []
+        for name, amount in self._amounts:
+            capacity = allocatable.get(name, 0)
+            if capacity:
+                shares.append(min((used.get(name, 0) + amount) / capacity, 1.0))
+        return int((1 - _deviation(shares)) * SCORE_MAX)
 
 
-def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
-    amounts = shape.requests.amounts
-    return BalancedAllocation(shape) if "cpu" in amounts or "memory" in amounts else None
+def _deviation(shares: list[float]) -> float:
+    if len(shares) == 2:
+        return abs(shares[0] - shares[1]) / 2
+    if not shares:
+        return 0.0
+    mean = sum(shares) / len(shares)
+    return math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))
 
 
-PLUGIN = Plugin(NAME, Scope.PODS, check)
+def plugin(resources: tuple[str, ...]) -> Plugin:
+    def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
+        if not any(name in shape.requests.amounts for name in resources):
+            return None
+        return BalancedAllocation(shape, resources)
+
+    return Plugin(NAME, Scope.PODS, check)
+
+
+PLUGIN = plugin(CPU_AND_MEMORY)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -19,12 +20,18 @@ from twinplane.controlplane.scheduler.shape import PodShape, PodTerm
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 
 NAME = "InterPodAffinity"
-HARD_AFFINITY_WEIGHT = 1
-"""What a placed pod's required affinity adds to the score (upstream's hardPodAffinityWeight)."""
 
 NOT_NEAR = Refusal(NAME, ("node(s) didn't match pod affinity rules",), resolvable=False)
 TOO_NEAR = Refusal(NAME, ("node(s) didn't match pod anti-affinity rules",))
 UNWANTED = Refusal(NAME, ("node(s) didn't satisfy existing pods anti-affinity rules",))
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityArgs:
+    hard_weight: int = 1
+    """What a placed pod's required affinity adds to the score (hardPodAffinityWeight)."""
+    ignores_likings_of_others: bool = False
+    """Preferred terms of placed pods do not count for pods without such terms (ignorePreferredTermsOfExistingPods)."""
 
 
 class Table(Enum):
@@ -40,13 +47,17 @@ class Effect(NamedTuple):
     weight: int
 
 
+_UNKNOWN: Mapping[str, str] = {}
+"""A namespace that is not known yet has no labels; the empty selector takes it nevertheless."""
 Domain = tuple[str, str]
 """Topology key and value."""
 
 
 class InterPodAffinity(Check):
-    def __init__(self, shape: PodShape, snapshot: Snapshot) -> None:
+    def __init__(self, shape: PodShape, snapshot: Snapshot, args: AffinityArgs) -> None:
         self._shape = shape
+        self._hard_weight = args.hard_weight
+        self._takes_likings = bool(shape.preferred_pods) or not args.ignores_likings_of_others
         self._namespaces = snapshot.surroundings.namespaces
         self._effects: dict[PodShape, tuple[Effect, ...]] = {}
         self._counts: dict[Table, defaultdict[Domain, int]] = {table: defaultdict(int) for table in Table}
@@ -107,21 +118,22 @@ class InterPodAffinity(Check):
         for term in other.anti_affinity:
             if self._selects(term, own):
                 found.append(Effect(Table.UNWANTED, term.topology_key, 1))
-        for term in other.affinity:
-            if self._selects(term, own):
-                found.append(Effect(Table.LIKED, term.topology_key, HARD_AFFINITY_WEIGHT))
-        for term in other.preferred_pods:
-            if self._selects(term, own):
-                found.append(Effect(Table.LIKED, term.topology_key, term.weight))
-        return found
+        return found + self._likings_of(other) if self._takes_likings else found
+
+    def _likings_of(self, other: PodShape) -> list[Effect]:
+        terms = [(term, self._hard_weight) for term in other.affinity if self._hard_weight]
+        terms += [(term, term.weight) for term in other.preferred_pods]
+        return [
+            Effect(Table.LIKED, term.topology_key, weight) for term, weight in terms if self._selects(term, self._shape)
+        ]
 
     def _attracted_by_all(self, other: PodShape) -> bool:
         return all(self._selects(term, other) for term in self._shape.affinity)
 
     def _selects(self, term: PodTerm, other: PodShape) -> bool:
         if other.namespace not in term.namespaces:
-            labels = self._namespaces.get(other.namespace)
-            if labels is None or not matches(term.namespace_selector, labels):
+            labels = self._namespaces.get(other.namespace, _UNKNOWN)
+            if not matches(term.namespace_selector, labels):
                 return False
         return matches(term.selector, other.labels)
 
@@ -177,10 +189,13 @@ def _one_node_each(key: str, snapshot: Snapshot) -> bool:
     return len(values) == len(set(values))
 
 
-def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
-    if not shape.has_pod_terms and not snapshot.term_shapes:
-        return None
-    return InterPodAffinity(shape, snapshot)
+def plugin(args: AffinityArgs) -> Plugin:
+    def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
+        if not shape.has_pod_terms and not snapshot.term_shapes:
+            return None
+        return InterPodAffinity(shape, snapshot, args)
+
+    return Plugin(NAME, Scope.CLUSTER, check, weight=2)
 
 
-PLUGIN = Plugin(NAME, Scope.CLUSTER, check, weight=2)
+PLUGIN = plugin(AffinityArgs())

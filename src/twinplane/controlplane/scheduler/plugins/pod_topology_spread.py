@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from twinplane.controlplane.scheduler.framework import SCORE_MAX, Candidate, Check, Plugin, Refusal, Scope
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.plugins.taint_toleration import HARD_EFFECTS
-from twinplane.controlplane.scheduler.requirements import Selector, matches
+from twinplane.controlplane.scheduler.requirements import matches
 from twinplane.controlplane.scheduler.shape import PodShape, SpreadConstraint
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 
@@ -180,20 +180,25 @@ class PodTopologySpread(Check):
         return math.floor(total + 0.5)
 
 
-def _default_constraints(selector: Selector) -> list[SpreadConstraint]:
-    return [SpreadConstraint(skew, key, selector, hard=False) for key, skew in DEFAULT_SKEW]
+SYSTEM_DEFAULTS = tuple(SpreadConstraint(skew, key, None, hard=False) for key, skew in DEFAULT_SKEW)
 
 
-def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
-    constraints: Sequence[SpreadConstraint] = shape.spread
-    if not constraints:
-        selector = snapshot.surroundings.default_selector(shape)
-        if not selector:
-            return None
-        constraints = _default_constraints(selector)
-    made = PodTopologySpread(shape, constraints, explicit=bool(shape.spread))
-    made.open(snapshot)
-    return made
+def plugin(defaults: tuple[SpreadConstraint, ...], *, system: bool) -> Plugin:
+    """`defaults` are for pods with siblings and no constraints of their own; their selector is the siblings'."""
+
+    def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
+        constraints: Sequence[SpreadConstraint] = shape.spread
+        if not constraints:
+            selector = snapshot.surroundings.default_selector(shape) if defaults else ()
+            if not selector:
+                return None
+            constraints = [item._replace(selector=selector) for item in defaults]
+        # Only the system's defaults are content with nodes that lack one of the labels.
+        made = PodTopologySpread(shape, constraints, explicit=bool(shape.spread) or not system)
+        made.open(snapshot)
+        return made
+
+    return Plugin(NAME, Scope.CLUSTER, check, weight=2)
 
 
-PLUGIN = Plugin(NAME, Scope.CLUSTER, check, weight=2)
+PLUGIN = plugin(SYSTEM_DEFAULTS, system=True)

@@ -10,6 +10,8 @@ from twinplane.controlplane.scheduler.shape import PodShape
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 
 NAME = "TaintToleration"
+REFUSAL = Refusal(NAME, ("node(s) had untolerated taint(s)",), resolvable=False)
+"""Without the taint's key and value since 1.34: pods' owners need not know them."""
 HARD_EFFECTS = ("NoSchedule", "NoExecute")
 
 
@@ -23,8 +25,7 @@ class TaintToleration(Check):
     def refuse(self, node: NodeState) -> Refusal | None:
         for taint in node.facts.taints:
             if taint.effect in HARD_EFFECTS and not self._shape.tolerates(taint):
-                text = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
-                return Refusal(NAME, (text,), resolvable=False)
+                return REFUSAL
         return None
 
     def group(self, node: NodeState) -> Hashable:

@@ -1,0 +1,65 @@
+"""`twinplane fleet`: what is checked before the cluster is asked, and what the ConfigMap gets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.simulation.test_fleet_file import fleet
+from twinplane.cli import fleet as command
+from twinplane.cli.main import main
+from twinplane.cli.output import CommandError
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.INJECT.arguments(parser)
+    return parser.parse_args(["--cluster", "demo", "big", *words])
+
+
+def test_injection_has_an_end() -> None:
+    given = arguments("zoneLoss", "--zone", "us-west-2a", "--for", "5m", "--share", "0.5")
+    failure = command._failure(given, 1000.0)
+    assert (failure.kind, failure.begins, failure.ends) == ("zoneLoss", 1000, 1300)
+    assert (failure.zone, failure.share) == ("us-west-2a", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("nodeLoss", "--for", "soon"), "--for: 'soon' is no duration"),
+        (("zoneLoss", "--for", "1m"), "inject.zone: is required for zoneLoss"),
+        (("nodeLoss", "--for", "1m", "--share", "3"), "--share: must be between 0 and 1"),
+        (("crashLoop", "--for", "1m", "--selector", "app"), "--selector must be labels such as app=web, got 'app'"),
+        (("nodeLoss", "--for", "1m", "-l", "a=b"), "inject: nodeLoss is about nodes"),
+    ],
+)
+def test_injections_that_make_no_sense(words: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        command._failure(arguments(*words), 0.0)
+    assert sentence in str(refused.value)
+
+
+def test_traces_travel_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "day.csv").write_text("seconds,cpu,memory\n0,1,1Gi\n")
+    body: dict[str, Any] = fleet(usage={"models": {"day": {"kind": "trace", "file": "day.csv"}}})
+    content = command._with_traces(body, str(tmp_path / "fleet.yaml"))
+    assert content["spec"]["usage"]["models"]["day"] == {"kind": "trace", "csv": "seconds,cpu,memory\n0,1,1Gi\n"}
+    assert set(command._checked(content).models) == {"day"}
+
+
+def test_missing_trace(tmp_path: Path) -> None:
+    body = fleet(usage={"models": {"day": {"kind": "trace", "file": "day.csv"}}})
+    with pytest.raises(CommandError, match=r"day\.csv"):
+        command._with_traces(body, str(tmp_path / "fleet.yaml"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "spec: []", "spec: {usage: 7}", "spec: {usage: {models: 7}}", "a: b: c"])
+def test_anything_may_be_in_a_file(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(text)
+    assert main(["fleet", "apply", "--cluster", "demo", "-f", str(path)]) == 1
+    assert capsys.readouterr().err.startswith("Error: ")
