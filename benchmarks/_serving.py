@@ -17,6 +17,7 @@ from twinplane.controlplane.api.http.server import serve
 from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.api.runtime import ServerRuntime
 from twinplane.controlplane.api.server import ApiServer
+from twinplane.controlplane.api.streams.upstream import Upstream
 from twinplane.controlplane.api.types.registry import built_in_types
 from twinplane.controlplane.api.types.rules import UpstreamRules
 from twinplane.controlplane.auth.authorization import UnionAuthorizer
@@ -29,6 +30,12 @@ from twinplane.kubeclient.contract import Object
 class _NoKubelet:
     async def get(self, node: Object, path: str, query: dict[str, str]) -> Response:
         raise RuntimeError("the benchmark has no nodes")
+
+    async def connect(self, node: Object) -> Upstream:
+        raise OSError("the benchmark has no nodes")
+
+    async def reach(self, node: Object | None, host: str, port: int) -> Upstream:
+        raise OSError("the benchmark has no nodes")
 
 
 async def _review(review: Object) -> Object:

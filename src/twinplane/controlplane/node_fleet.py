@@ -16,7 +16,7 @@ GROUP = "twinplane:node-fleet"
 _RIGHTS = (
     ("", "nodes", "create get list watch patch delete"),
     ("", "nodes/status", "patch"),
-    ("", "pods", "list watch delete"),
+    ("", "pods", "get list watch delete"),
     ("", "pods/status", "patch"),
     ("", "services", "list watch"),
     ("", "events", "create patch"),
@@ -29,13 +29,25 @@ def bootstrap_objects() -> list[Object]:
     metadata: dict[str, Any] = {"name": GROUP}
     group = "rbac.authorization.k8s.io"
     rules = [{"apiGroups": [api], "resources": [name], "verbs": verbs.split()} for api, name, verbs in _RIGHTS]
+    subjects = [{"apiGroup": group, "kind": "Group", "name": GROUP}]
+    # The description of fleets: ConfigMaps of one namespace only.
+    fleets = {**metadata, "namespace": "kube-system"}
+    reader = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}
     return [
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": fleets, "rules": [reader]},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": fleets,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": GROUP},
+            "subjects": subjects,
+        },
         {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": rules},
         {
             "apiVersion": f"{group}/v1",
             "kind": "ClusterRoleBinding",
             "metadata": metadata,
             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": GROUP},
-            "subjects": [{"apiGroup": group, "kind": "Group", "name": GROUP}],
+            "subjects": subjects,
         },
     ]

@@ -18,6 +18,7 @@ from twinplane.controlplane.api.inprocess import InProcessClient
 from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.api.runtime import ServerRuntime
 from twinplane.controlplane.api.server import ApiServer
+from twinplane.controlplane.api.streams.upstream import Upstream
 from twinplane.controlplane.api.types.registry import Registry, built_in_types
 from twinplane.controlplane.api.types.rules import UpstreamRules
 from twinplane.controlplane.auth.contract import ANONYMOUS, Attributes, Credentials, Decision, UserInfo
@@ -69,6 +70,12 @@ class PolicyAuthorizer:
 class NoKubelet:
     async def get(self, node: Object, path: str, query: dict[str, str]) -> Response:
         raise ApiError("InternalError", f"no kubelet for {path}", code=503)
+
+    async def connect(self, node: Object) -> Upstream:
+        raise ConnectionRefusedError(f"no kubelet of {node['metadata']['name']}")
+
+    async def reach(self, node: Object | None, host: str, port: int) -> Upstream:
+        raise ConnectionRefusedError(f"no way to {host}:{port}")
 
 
 async def _no_review(review: Object) -> Object:

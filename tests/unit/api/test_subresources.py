@@ -173,7 +173,8 @@ async def test_streams_are_refused_clearly() -> None:
         await api.client.create(PODS, pod("p"), "default")
         assert await api.refused("POST", f"{POD}/exec?command=ls") == (400, "BadRequest", "Upgrade request required")
         upgrade = {"connection": "Upgrade", "upgrade": "SPDY/3.1"}
-        assert (await api.refused("POST", f"{POD}/exec?command=ls", headers=upgrade))[0] == 503
+        found = await api.refused("POST", f"{POD}/exec?command=ls", headers=upgrade)
+        assert found == (400, "BadRequest", "pod p does not have a host assigned")
 
 
 async def test_tokens_are_issued_for_accounts_that_exist() -> None:

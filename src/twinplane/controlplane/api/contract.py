@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,17 +26,47 @@ class Request:
     user: UserInfo | None = None
     """Set by in-process callers, which are already known; otherwise by authentication."""
     queries: Mapping[str, list[str]] = field(default_factory=dict)
+    query_text: str = ""
+    """The query as it was written, for those who pass a request on."""
+    source: str = ""
+    """The address that the connection came from; empty for in-process callers."""
+
+
+class Tunnel(Protocol):
+    """The far end of a connection that has left HTTP behind; nothing is buffered beyond the two transports."""
+
+    async def join(self, client: asyncio.Transport) -> None:
+        """Pass to `client` what comes from the far end, until that end closes. Slow clients slow it down."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """From the client, which is no longer read from while the far end is slow."""
+        ...
+
+    def pause(self) -> None:
+        """The client does not take any more for now."""
+        ...
+
+    def resume(self) -> None: ...
+
+    def close(self) -> None:
+        """Idempotent."""
+        ...
 
 
 @dataclass(slots=True)
 class Response:
-    """`body` is sent whole, or `stream` piece by piece (watch, logs) until it ends or the client goes."""
+    """`body` is sent whole, or `stream` piece by piece (watch, logs) until it ends or the client goes.
+
+    With `tunnel` the status is 101, `headers` say what was agreed on, and the connection is the tunnel's from then on.
+    """
 
     status: int
     body: bytes = b""
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
     stream: AsyncIterator[bytes] | None = None
+    tunnel: Tunnel | None = None
 
 
 class Handler(Protocol):

@@ -153,6 +153,8 @@ class NonResources:
     def _metrics(self) -> Response:
         cache = self._runtime.cache
         text = self._runtime.metrics.text(cache.counts(), cache.watcher_count())
+        if self._runtime.fairness is not None:
+            text += self._runtime.fairness.metrics()
         return Response(200, text.encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _paths(self) -> list[str]:

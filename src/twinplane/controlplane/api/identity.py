@@ -38,6 +38,12 @@ class Identities:
             return self._impersonated(request, user)
         return user
 
+    async def impersonator(self, request: Request) -> UserInfo | None:
+        """Who asks to be another; None for everybody else."""
+        if "impersonate-user" not in request.headers:
+            return None
+        return request.user or await self._authenticated(request)
+
     async def _authenticated(self, request: Request) -> UserInfo:
         credentials = request.credentials
         if not credentials.token and not credentials.certificate:

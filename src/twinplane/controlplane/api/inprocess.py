@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
@@ -17,7 +19,13 @@ from twinplane.kubeclient.requests import Query, RequestClient
 class InProcessClient(RequestClient):
     """Acts as `user`, who passes authorization and admission like everybody else. `agent` names the field manager."""
 
-    def __init__(self, server: Handler, user: UserInfo, agent: str = "twinplane") -> None:
+    def __init__(
+        self, server: Handler, user: UserInfo, agent: str = "twinplane", *, in_flight_max: int | None = None
+    ) -> None:
+        """At most `in_flight_max` requests at once: a controller that creates hundreds of objects must not keep
+        everybody else waiting until the last one is done.
+        """
+        self._in_flight = asyncio.Semaphore(in_flight_max) if in_flight_max is not None else nullcontext()
         self._server = server
         self._user = user
         self._agent = agent
@@ -31,7 +39,8 @@ class InProcessClient(RequestClient):
         body: Any = None,
         content_type: str = "application/json",
     ) -> Object:
-        response = await self._answer(method, path, query or {}, body, content_type)
+        async with self._in_flight:
+            response = await self._answer(method, path, query or {}, body, content_type)
         found: Object = orjson.loads(response.body)
         return found
 

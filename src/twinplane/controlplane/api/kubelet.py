@@ -1,4 +1,4 @@
-"""The API server as a client of kubelets: container logs, passed on as they come.
+"""The API server as a client of kubelets: container logs passed on as they come, and connections for streams.
 
 aiohttp is imported with the first request, since most clusters never ask for a log.
 """
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from twinplane.controlplane.api.contract import Response
+from twinplane.controlplane.api.streams.dialing import dial, through
+from twinplane.controlplane.api.streams.upstream import Upstream
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
 
@@ -21,6 +23,7 @@ ENDPOINT_ANNOTATION = "twinplane.io/kubelet-endpoint"
 """HOST:PORT where the kubelet of a node is really reached: nodes of one machine share its addresses."""
 DEFAULT_PORT = 10250
 CONNECT_SECONDS = 5.0
+_SHOWN_BYTES = 4096
 
 
 class KubeletClient:
@@ -47,6 +50,16 @@ class KubeletClient:
         content_type = answer.headers.get("content-type", "text/plain")
         return Response(answer.status, content_type=content_type, stream=_pieces(answer))
 
+    async def connect(self, node: Object) -> Upstream:
+        host, _, port = endpoint_of(node).rpartition(":")
+        return await dial(host.strip("[]"), int(port), self._context)
+
+    async def reach(self, node: Object | None, host: str, port: int) -> Upstream:
+        """Through the kubelet (`GET /dial`) where the node's own addresses are not those it is reached at."""
+        if node is None or ENDPOINT_ANNOTATION not in (node["metadata"].get("annotations") or {}):
+            return await dial(host, port)
+        return await through(await self.connect(node), host, port)
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
@@ -70,7 +83,7 @@ def endpoint_of(node: Object) -> str:
 
 async def _refusal(answer: ClientResponse) -> ApiError:
     """What the kubelet says, under its own code, as upstream passes it on."""
-    text = (await answer.text())[:4096].strip()
+    text = (await answer.text())[:_SHOWN_BYTES].strip()
     answer.release()
     reason = {400: "BadRequest", 404: "NotFound", 403: "Forbidden"}.get(answer.status, "InternalError")
     return ApiError(reason, text or f"the kubelet answered {answer.status}", code=answer.status)

@@ -12,14 +12,17 @@ from twinplane.clock import Clock
 from twinplane.controlplane.admission.contract import AdmissionPlugin
 from twinplane.controlplane.api.contract import Request, Response
 from twinplane.controlplane.api.encoding import dump
+from twinplane.controlplane.api.fairness.fairness import Fairness
 from twinplane.controlplane.api.metrics import Metrics
 from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.routing import Route
+from twinplane.controlplane.api.streams.upstream import Upstream
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.types.registry import Registry
 from twinplane.controlplane.api.types.rules import UpstreamRules
 from twinplane.controlplane.api.views import View, negotiate
+from twinplane.controlplane.audit.audit import Audit
 from twinplane.controlplane.auth.contract import Authenticator, Authorizer, UserInfo
 from twinplane.controlplane.store.contract import Store
 from twinplane.kubeclient.contract import Object
@@ -37,6 +40,14 @@ class KubeletDialer(Protocol):
 
     async def get(self, node: Object, path: str, query: dict[str, str]) -> Response:
         """A streamed answer. Raises `ApiError` when the kubelet cannot be reached or refuses."""
+        ...
+
+    async def connect(self, node: Object) -> Upstream:
+        """A connection to the kubelet, for one request. Raises NotFound without an address, otherwise OSError."""
+        ...
+
+    async def reach(self, node: Object | None, host: str, port: int) -> Upstream:
+        """A connection to an address of the cluster's network, by way of a node where one is known. As `connect`."""
         ...
 
 
@@ -63,6 +74,9 @@ class ServerRuntime:
     monotonic: Callable[[], float] = time.monotonic
     """Seconds, for durations and the lifetime of remembered authentications."""
     metrics: Metrics = field(default_factory=Metrics)
+    fairness: Fairness | None = None
+    audit: Audit | None = None
+    """Both are off, and cost nothing, when None."""
 
 
 @dataclass(slots=True)

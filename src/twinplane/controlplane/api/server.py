@@ -9,14 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from twinplane.controlplane.api.contract import Request, Response
 from twinplane.controlplane.api.discovery import NonResources, not_served, warning_header
 from twinplane.controlplane.api.encoding import dump
+from twinplane.controlplane.api.extensions.customresources.conversion import ConversionNeeded
 from twinplane.controlplane.api.identity import Identities
 from twinplane.controlplane.api.metrics import Labels
 from twinplane.controlplane.api.routing import Route, route
 from twinplane.controlplane.api.runtime import Call, ServerRuntime
+from twinplane.controlplane.api.streams.connect import connect
+from twinplane.controlplane.api.streams.proxy import proxy
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.verbs import logs, pods, reviews, scale
 from twinplane.controlplane.api.verbs.create import create
@@ -29,6 +33,9 @@ from twinplane.controlplane.api.verbs.watch import watch
 from twinplane.controlplane.auth.contract import Attributes, UserInfo
 from twinplane.controlplane.store.contract import OutcomeUnknown, StorageFull, StoreError, StoreUnavailable
 from twinplane.kubeclient.errors import ApiError, forbidden
+
+if TYPE_CHECKING:
+    from twinplane.controlplane.api.extensions.aggregation.services import Aggregator
 
 Verb = Callable[[Call], Awaitable[Response]]
 
@@ -52,9 +59,12 @@ SUBRESOURCES: dict[tuple[str, str], Verb] = {
     ("token", "create"): reviews.create_token,
 }
 """Those with a body or answer of their own; the others are the object itself, got, updated or patched in part."""
-_STREAMS = frozenset({"exec", "attach", "portforward", "proxy"})
+_STREAMS: dict[str, Verb] = {"exec": connect, "attach": connect, "portforward": connect, "proxy": proxy}
+"""Whatever the verb."""
 _MUTATING = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _NOT_ALLOWED = "the server does not allow this method on the requested resource"
+_CONVERSIONS = 8
+"""Of one request: its body, the stored object, what becomes of it."""
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +75,8 @@ class ApiServer:
         self.runtime = runtime
         self._identities = Identities(runtime)
         self._non_resources = NonResources(runtime)
+        self.aggregator: Aggregator | None = None
+        """Set by whoever runs the API extensions."""
 
     async def handle(self, request: Request) -> Response:
         """Never raises for a bad request. What no client can cause is logged and answered with 500."""
@@ -98,17 +110,56 @@ class ApiServer:
         return response
 
     async def _answer(self, request: Request, found: Route) -> Response:
-        user = await self._identities.of(request)
-        self._authorize(user, found)
+        audit = self.runtime.audit
+        if audit is None:
+            user = await self._identities.of(request)
+            return await self._in_turn(request, found, user, {})
+        try:
+            user = await self._identities.of(request)
+        except ApiError as error:
+            audit.not_let_in(request, found, error)
+            raise
+        impersonator = await self._identities.impersonator(request)
+        return await audit.around(request, found, user, self._in_turn, impersonator=impersonator)
+
+    async def _in_turn(self, request: Request, found: Route, user: UserInfo, annotations: dict[str, str]) -> Response:
+        """When there are seats for it. Raises TooManyRequests."""
+        fairness = self.runtime.fairness
+        if fairness is None:
+            return await self._served(request, found, user, annotations)
+        flow = fairness.flow(user, found)
+        seats = fairness.seats(flow, found)
+        level = flow.level
+        if seats and not level.start(seats):
+            await level.wait(flow.hand, seats)
+        try:
+            response = await self._served(request, found, user, annotations)
+        except ApiError as error:
+            response = _refusal(error)
+        finally:
+            if seats:
+                level.end(seats)
+        response.headers.update(flow.headers)
+        return response
+
+    async def _served(self, request: Request, found: Route, user: UserInfo, annotations: dict[str, str]) -> Response:
+        self._authorize(user, found, annotations)
+        aggregator = self.aggregator if self.aggregator is not None and self.aggregator.remotes else None
+        if aggregator is not None and (passed_on := await aggregator.answer(request, found, user)) is not None:
+            return passed_on
         if not found.is_resource:
             if request.method not in ("GET", "HEAD"):
                 raise ApiError("MethodNotAllowed", _NOT_ALLOWED, details={})
+            if aggregator is not None:
+                return aggregator.remote_group(request.path) or aggregator.merged(
+                    request, self._non_resources.answer(request)
+                )
             return self._non_resources.answer(request)
-        call = self._call(request, found, user)
+        call = self._call(request, found, user, annotations)
         if not request.query.get("resourceVersion"):
             # Reads are consistent unless told otherwise, and writes begin with a read.
             await self.runtime.cache.catch_up()
-        response = await self._verb(call)(call)
+        response = await self._run(call)
         if call.warnings:
             shown = dict.fromkeys(call.warnings)
             response.headers["warning"] = ", ".join(warning_header(text) for text in shown)
@@ -116,14 +167,24 @@ class ApiServer:
 
     def _labels(self, found: Route) -> Labels:
         """Only what is served gets labels of its own: clients must not be able to make metrics grow."""
-        verb = _SHOWN.get(found.verb, found.verb.upper())
+        verb = "CONNECT" if found.subresource in _STREAMS else _SHOWN.get(found.verb, found.verb.upper())
         served = self.runtime.registry.lookup(found.group, found.version, found.resource)
         if served is None or (found.subresource and served.subresource(found.subresource) is None):
             return Labels(verb, "", "", "", "", "")
         scope = "resource" if found.name else "namespace" if found.namespace else "cluster"
         return Labels(verb, found.group, found.version, found.resource, found.subresource, scope)
 
-    def _authorize(self, user: UserInfo, found: Route) -> None:
+    async def _run(self, call: Call) -> Response:
+        """A verb that meets a version which only a webhook can make is run again once it is known."""
+        verb = self._verb(call)
+        for _ in range(_CONVERSIONS):
+            try:
+                return await verb(call)
+            except ConversionNeeded as needed:
+                await needed.resolve()
+        raise ApiError("InternalError", "Internal error occurred: conversion webhook did not settle")
+
+    def _authorize(self, user: UserInfo, found: Route, annotations: dict[str, str]) -> None:
         if found.is_resource:
             attributes = Attributes(
                 user,
@@ -138,10 +199,13 @@ class ApiServer:
         else:
             attributes = Attributes(user, found.verb, path=found.path)
         decision = self.runtime.authorizer.authorize(attributes)
+        if self.runtime.audit is not None:
+            annotations["authorization.k8s.io/decision"] = "allow" if decision.allowed else "forbid"
+            annotations["authorization.k8s.io/reason"] = decision.reason
         if not decision.allowed:
             raise denied(attributes, decision.reason)
 
-    def _call(self, request: Request, found: Route, user: UserInfo) -> Call:
+    def _call(self, request: Request, found: Route, user: UserInfo, annotations: dict[str, str]) -> Call:
         registry = self.runtime.registry
         served = registry.lookup(found.group, found.version, found.resource)
         if served is None:
@@ -157,7 +221,9 @@ class ApiServer:
         if found.name and found.verb in ("list", "watch", "deletecollection"):
             # The name came out of a field selector, for authorization only.
             found = replace(found, name="") if "fieldSelector" in request.query else found
-        return Call(self.runtime, request, found, served, stored or served, user)
+        deprecation = served.extra.get("deprecation")
+        warnings = [deprecation] if deprecation else []
+        return Call(self.runtime, request, found, served, stored or served, user, warnings, annotations=annotations)
 
     def _verb(self, call: Call) -> Verb:
         """Raises NotFound for unknown subresources and MethodNotAllowed for verbs that the type does not have."""
@@ -184,9 +250,7 @@ def _subresource_verb(type: ResourceType, subresource: str, verb: str) -> Verb:
         raise not_served()
     if verb not in offered.verbs:
         raise ApiError("MethodNotAllowed", _NOT_ALLOWED, details={})
-    if subresource in _STREAMS:
-        return pods.stream
-    return SUBRESOURCES.get((subresource, verb)) or VERBS[verb]
+    return _STREAMS.get(subresource) or SUBRESOURCES.get((subresource, verb)) or VERBS[verb]
 
 
 def denied(attributes: Attributes, reason: str) -> ApiError:

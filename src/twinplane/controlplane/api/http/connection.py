@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from twinplane.controlplane.api.bodies import MAX_BYTES, too_large
-from twinplane.controlplane.api.contract import Handler, Request, Response
+from twinplane.controlplane.api.contract import Handler, Request, Response, Tunnel
 from twinplane.controlplane.api.encoding import dump
 from twinplane.controlplane.api.http.compression import compressed
 from twinplane.controlplane.api.http.requests import Incoming
@@ -46,9 +46,12 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._certificate = b""
         self._is_local = False
+        self._source = ""
         self._writable: asyncio.Future[None] | None = None
         self._paused_reading = False
-        self._refused = False
+        self._past_http = False
+        self._early = b""
+        self._tunnel: Tunnel | None = None
         self.closing = False
 
     # -- the transport's side
@@ -65,6 +68,7 @@ class Connection(asyncio.Protocol):
             self._certificate = tls.getpeercert(binary_form=True) or b""
         peer = transport.get_extra_info("peername")
         self._is_local = not peer or peer[0].startswith("127.") or peer[0] == "::1"
+        self._source = peer[0] if peer else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.forget(self)
@@ -75,21 +79,30 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._past_http:
+            if self._tunnel is not None:
+                self._tunnel.write(data)
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request itself is complete; what follows it is not HTTP, and nothing here speaks it.
-            self._refused = True
+        except httptools.HttpParserUpgrade as upgrade:
+            # The request itself is complete; what follows waits until its answer says whose it is.
+            self._past_http = True
+            self._early = data[upgrade.args[0] :]
+            if self._transport is not None:
+                self._transport.pause_reading()
         except httptools.HttpParserError as error:
             self._refuse(bad_request(f"malformed HTTP request: {error}").status(), 400)
 
     def pause_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.pause()
         if self._writable is None:
             self._writable = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.resume()
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
@@ -103,7 +116,7 @@ class Connection(asyncio.Protocol):
         self._incoming.add_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._incoming.add_header(name, value) and not self._refused:
+        if not self._incoming.add_header(name, value) and not self._past_http:
             self._refuse(bad_request("request header fields too large").status(), 431)
 
     def on_headers_complete(self) -> None:
@@ -119,11 +132,13 @@ class Connection(asyncio.Protocol):
             self._refuse_body()
 
     def on_message_complete(self) -> None:
-        if self._refused:
+        if self._past_http:
             return
         method = self._parser.get_method().decode("latin-1")
         request = self._incoming.finish(method, self._certificate)
-        self._enqueue(request, None, keep_alive=self._parser.should_keep_alive())
+        request.source = self._source
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        self._enqueue(request, None, keep_alive=keep_alive)
 
     def _refuse_body(self) -> None:
         error = too_large()
@@ -131,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: dict[str, object], code: int) -> None:
         """Answer after what is under way, then close: the rest of the input cannot be understood."""
-        self._refused = True
+        self._past_http = True
         self._enqueue(Request("", "", {}, {}), Response(code, dump(status)), keep_alive=False)
 
     def _enqueue(self, request: Request, answer: Response | None, *, keep_alive: bool) -> None:
@@ -168,7 +183,10 @@ class Connection(asyncio.Protocol):
 
     async def _send(self, request: Request, response: Response, *, keep_alive: bool) -> None:
         if response.stream is not None:
-            await self._stream(response)
+            await self._stream(response, keep_alive=keep_alive)
+            return
+        if response.tunnel is not None:
+            await self._join(response, response.tunnel)
             return
         transport = self._transport
         if transport is None:
@@ -187,12 +205,29 @@ class Connection(asyncio.Protocol):
         if self._writable is not None:
             await self._writable
 
-    async def _stream(self, response: Response) -> None:
+    async def _join(self, response: Response, tunnel: Tunnel) -> None:
+        """The connection belongs to the tunnel until either end closes."""
+        transport = self._transport
+        try:
+            if transport is None:
+                return
+            head = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+            transport.write(_STATUS_LINES[101] + head.encode("latin-1", "replace") + b"\r\n")
+            if self._early:
+                tunnel.write(self._early)
+                self._early = b""
+            self._tunnel = tunnel
+            transport.resume_reading()
+            await tunnel.join(transport)
+        finally:
+            tunnel.close()
+
+    async def _stream(self, response: Response, *, keep_alive: bool) -> None:
         """Chunk by chunk; a client that does not read holds up its own stream only."""
         stream = response.stream
         assert stream is not None
         try:
-            self._write(self._head(response, "transfer-encoding: chunked\r\n", keep_alive=True))
+            self._write(self._head(response, "transfer-encoding: chunked\r\n", keep_alive=keep_alive))
             async for piece in stream:
                 if piece:
                     self._write(b"%x\r\n%b\r\n" % (len(piece), piece))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import binascii
+from base64 import urlsafe_b64decode
 from urllib.parse import parse_qsl, unquote
 
 from twinplane.controlplane.api.contract import Request
 from twinplane.controlplane.auth.contract import Credentials
 
 MAX_HEADER_BYTES = 64 * 1024
+_JOINED = frozenset({"accept", "sec-websocket-protocol", "x-stream-protocol-version"})
 _REPEATED = frozenset({"impersonate-group"})
 """Headers that may come several times; their values are kept apart by line breaks."""
+
+BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
+"""Followed by the token in URL-safe base64 without padding."""
 
 
 class Incoming:
@@ -36,7 +42,7 @@ class Incoming:
         before = self.headers.get(key)
         if before is not None and (key in _REPEATED or key.startswith("impersonate-extra-")):
             text = f"{before}\n{text}"
-        elif before is not None and key == "accept":
+        elif before is not None and key in _JOINED:
             text = f"{before}, {text}"
         self.headers[key] = text
         return self._header_bytes <= MAX_HEADER_BYTES
@@ -63,8 +69,24 @@ class Incoming:
             path = unquote(path, errors="replace")
         query, queries = _query(text) if text else ({}, {})
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        credentials = Credentials(_token(self.headers.get("authorization", "")), certificate)
-        return Request(method, path, query, self.headers, body, credentials, None, queries)
+        authorization = self.headers.get("authorization", "")
+        token = _token(authorization) if authorization else self._protocol_token()
+        credentials = Credentials(token, certificate)
+        return Request(method, path, query, self.headers, body, credentials, None, queries, text)
+
+    def _protocol_token(self) -> str:
+        """Browsers cannot set headers on a WebSocket, so a token may come as one of its protocols."""
+        protocols = self.headers.get("sec-websocket-protocol")
+        if protocols is None or BEARER_PROTOCOL not in protocols:
+            return ""
+        names = [name.strip() for name in protocols.split(",")]
+        self.headers["sec-websocket-protocol"] = ", ".join(name for name in names if BEARER_PROTOCOL not in name)
+        encoded = next(name for name in names if BEARER_PROTOCOL in name).removeprefix(BEARER_PROTOCOL)
+        try:
+            return urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            # No token of anybody: refused like any other that is wrong.
+            return encoded
 
 
 def _query(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:

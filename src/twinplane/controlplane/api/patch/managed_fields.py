@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+import orjson
 
 from twinplane.controlplane.api.patch.field_set import FieldSet, difference, ordered, union
 from twinplane.controlplane.api.patch.typed_value import compare
@@ -16,6 +19,7 @@ from twinplane.controlplane.api.types.schema import Schema
 from twinplane.kubeclient.contract import Object
 
 APPLY, UPDATE = "Apply", "Update"
+CREATED_MAX = 256
 MAX_UPDATE_ENTRIES = 10
 """Beyond these the oldest entries of updates become one."""
 ANCIENT_CHANGES = "ancient-changes"
@@ -61,14 +65,14 @@ class Entry:
         version = "" if self.operation == APPLY else self.api_version
         return Identity(self.manager, self.operation, version, self.subresource)
 
-    def to_object(self) -> Object:
+    def to_object(self, *, sorted_already: bool = False) -> Object:
         if self.stored is not None:
             return self.stored
         entry: Object = {"manager": self.manager, "operation": self.operation, "apiVersion": self.api_version}
         if self.time:
             entry["time"] = self.time
         entry["fieldsType"] = "FieldsV1"
-        entry["fieldsV1"] = ordered(self.fields)
+        entry["fieldsV1"] = self.fields if sorted_already else ordered(self.fields)
         if self.subresource:
             entry["subresource"] = self.subresource
         return entry
@@ -159,6 +163,12 @@ def track_update(
     if not managers and live is not None:
         new["metadata"].pop("managedFields", None)
         return
+    if live is None and not managers:
+        fields = _fields_of_created(orjson.dumps(tracked(new)), schema)
+        if fields:
+            entry = Entry(manager or "unknown", UPDATE, api_version, fields, now, subresource)
+            new["metadata"]["managedFields"] = [entry.to_object(sorted_already=True)]
+        return
     changed, removed = changes(live or {}, new, schema)
     if not changed and not removed:
         if entries:
@@ -170,6 +180,12 @@ def track_update(
     if changed:
         claim(managers, mine)
     write(new, _capped(managers).values())
+
+
+@lru_cache(maxsize=CREATED_MAX)
+def _fields_of_created(content: bytes, schema: Schema | None) -> FieldSet:
+    """Of a new object, sorted; the thousand pods of a ReplicaSet say the same and so own the same fields."""
+    return ordered(compare({"metadata": {}}, {"metadata": {}, **orjson.loads(content)}, schema)[0])
 
 
 def _managers_of_request(live: Object | None, new: Object, subresource: str) -> tuple[list[Any], Managers]:

@@ -11,6 +11,7 @@ import orjson
 from twinplane.controlplane.api import ownership
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import encode
+from twinplane.controlplane.api.extensions.customresources.conversion import learn
 from twinplane.controlplane.api.objects.keys import key_of
 from twinplane.controlplane.api.options import WriteOptions, write_options
 from twinplane.controlplane.api.runtime import Call
@@ -46,7 +47,9 @@ async def create_stored(call: Call, body: Object, options: WriteOptions, *, trac
     await _prepare(call, body, options, track=track)
     for attempt in range(_NAME_ATTEMPTS):
         try:
-            return await _store(call, body, options)
+            value = await _store(call, body, options)
+            await learn(call.type, [value])
+            return value
         except KeyExists as error:
             if not generated or attempt == _NAME_ATTEMPTS - 1:
                 raise _exists(call, metadata["name"], error) from None
@@ -72,6 +75,9 @@ async def _prepare(call: Call, body: Object, options: WriteOptions, *, track: bo
     runtime, stored = call.runtime, call.stored
     runtime.rules.prepare_create(stored, body)
     runtime.rules.default(stored, body)
+    if track:
+        # Before admission, as upstream: the creator does not own what plugins add.
+        ownership.track(runtime.clock, stored, body, None, manager=options.field_manager, subresource=call.subresource)
     name = body["metadata"].get("name", "")
     admission = Admission(call, "CREATE", body, None, options.body(), dry_run=options.dry_run, name=name)
     await admission.admit()
@@ -79,8 +85,6 @@ async def _prepare(call: Call, body: Object, options: WriteOptions, *, track: bo
     if _UNSAFE_NAME.search(name):
         raise bad_request(f'name "{name}" cannot be part of a path')
     await admission.validate()
-    if track:
-        ownership.track(runtime.clock, stored, body, None, manager=options.field_manager, subresource=call.subresource)
 
 
 async def _store(call: Call, body: Object, options: WriteOptions) -> bytes:

@@ -12,6 +12,7 @@ import orjson
 
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import list_bytes
+from twinplane.controlplane.api.extensions.customresources.conversion import learn
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.keys import prefix_of
 from twinplane.controlplane.api.objects.selection import Selection, select
@@ -66,6 +67,7 @@ async def list_(call: Call) -> Response:
     start = await _start(call, options)
     page = await read_page(call, selection, start, options.limit)
     token = _token(call, page) if page.more else ""
+    await learn(call.type, (entry.value for entry in page.entries))
     return _answer(call.view(), page, token)
 
 
@@ -89,6 +91,8 @@ async def fresh(call: Call, asked: int) -> None:
         return
     try:
         async with asyncio.timeout(FRESH_SECONDS):
+            # Where nothing has changed since, no event of the store would ever tell so.
+            await cache.catch_up()
             await cache.applied(asked)
     except TimeoutError:
         cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}

@@ -1,4 +1,4 @@
-"""Subresources that only pods have: binding (the scheduler's verdict), eviction, log, and the streaming ones."""
+"""Subresources that only pods have: binding (the scheduler's verdict) and eviction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twinplane.controlplane.api.verbs.get import found
 from twinplane.controlplane.api.verbs.update import fit_name
 from twinplane.controlplane.api.verbs.write import Update, now, update_stored
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.errors import ApiError, FieldError, bad_request, conflict, invalid
+from twinplane.kubeclient.errors import ApiError, FieldError, conflict, invalid
 from twinplane.kubeclient.meta import with_condition
 from twinplane.kubeclient.resources import POD_DISRUPTION_BUDGETS
 
@@ -164,12 +164,3 @@ def decoded(call: Call, expected: tuple[str, str, str]) -> Object:
     if schema is not None:
         call.runtime.rules.decode_as(schema, body, expected[2], expected[1])
     return body
-
-
-async def stream(call: Call) -> Response:
-    """exec, attach, port-forward and proxy: they need a connection that is no longer HTTP."""
-    found(call)
-    if "upgrade" not in call.request.headers and call.subresource != "proxy":
-        raise bad_request("Upgrade request required")
-    message = f"{call.subresource} is not available: this API server has no streaming connection to the node"
-    raise ApiError("ServiceUnavailable", message)

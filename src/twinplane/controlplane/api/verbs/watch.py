@@ -10,12 +10,13 @@ import orjson
 
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import watch_event
+from twinplane.controlplane.api.extensions.customresources.conversion import ConvertingStream
 from twinplane.controlplane.api.objects.selection import Selection, select
 from twinplane.controlplane.api.objects.watching import TooOld, Watcher, added
 from twinplane.controlplane.api.options import ListOptions, list_options, revision
 from twinplane.controlplane.api.runtime import Call
 from twinplane.controlplane.api.verbs.list import fresh
-from twinplane.controlplane.api.views import View
+from twinplane.controlplane.api.views import Accepted, View
 from twinplane.kubeclient.errors import ApiError, expired
 
 MIN_SECONDS = 1800
@@ -30,13 +31,16 @@ async def watch(call: Call) -> Response:
     asked = revision(options.resource_version)
     try:
         await fresh(call, asked)
-        watcher = _begin(call, options, selection, view, asked)
+        converts = "converter" in call.type.extra and call.type.storage is not None
+        as_stored = View(call.stored, Accepted(), "", view.rules, view.clock)
+        watcher = _begin(call, options, selection, as_stored if converts else view, asked)
     except TooOld as error:
         return Response(200, stream=_only(_error_event(expired(str(error)))))
     except ApiError as error:
         return Response(200, stream=_only(_error_event(error)))
     seconds = options.timeout_seconds or MIN_SECONDS * (1 + call.runtime.random.random())
-    return Response(200, stream=Limited(watcher, seconds))
+    stream = Limited(watcher, seconds)
+    return Response(200, stream=ConvertingStream(stream, call.type, view.render) if converts else stream)
 
 
 def _begin(call: Call, options: ListOptions, selection: Selection, view: View, asked: int) -> Watcher:

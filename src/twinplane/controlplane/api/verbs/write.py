@@ -14,6 +14,7 @@ from twinplane.clock import rfc3339
 from twinplane.controlplane.api import bodies, ownership
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import encode, stamp
+from twinplane.controlplane.api.extensions.customresources.conversion import learn
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.keys import key_of
 from twinplane.controlplane.api.options import WriteOptions, revision
@@ -106,6 +107,13 @@ class Update:
 
 
 async def update_stored(call: Call, update: Update) -> bytes:
+    """`_update_stored`, and what the answer needs to show it in the version of the path."""
+    value = await _update_stored(call, update)
+    await learn(call.type, [value])
+    return value
+
+
+async def _update_stored(call: Call, update: Update) -> bytes:
     """Read, change, admit, validate, compare-and-write, until it holds. Returns the stored bytes.
 
     Raises NotFound, Conflict, Invalid and whatever admission says. A change that changes nothing writes nothing.
