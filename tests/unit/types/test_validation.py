@@ -397,3 +397,13 @@ def test_name_checks_know_their_edges() -> None:
     assert names.config_key("..") == ("must not be '..'",)
     assert names.wildcard_subdomain("*.example.com") == ()
     assert names.cidr("10.0.0.0/33")
+
+
+def test_containers_of_a_stateful_set_mount_its_claims(writer: Writer, changed: Change) -> None:
+    mounts = [{"name": "data", "mountPath": "/data"}, {"name": "other", "mountPath": "/other"}]
+    body = changed(objects.STATEFUL_SET, "spec.template.spec.containers.0.volumeMounts", mounts)
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
+    claim["spec"] |= {"resources": {"requests": {"storage": "1Gi"}}}
+    body["spec"]["volumeClaimTemplates"] = [claim]
+    at = "spec.template.spec.containers[0].volumeMounts[1].name"
+    assert refusals(writer, body) == [f'{at}: Not found: "other"']

@@ -26,7 +26,7 @@ _HOST_LABELS = ("hostname", "subdomain")
 
 def pod_spec(spec: Spec, path: str, context: Context) -> None:
     errors = context.errors
-    volumes = _volume_names(spec, path, errors)
+    volumes = _volume_names(spec, path, errors) | context.claimed_volumes
     if not spec.get("containers"):
         errors.append(required(f"{path}.containers"))
     host_network = bool(spec.get("hostNetwork"))

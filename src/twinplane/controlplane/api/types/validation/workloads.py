@@ -106,6 +106,8 @@ def daemon_set(spec: Spec, path: str, context: Context) -> None:
 
 
 def stateful_set(spec: Spec, path: str, context: Context) -> None:
+    claims = spec.get("volumeClaimTemplates") or ()
+    context.claimed_volumes = frozenset((claim.get("metadata") or {}).get("name") or "" for claim in claims)
     _validate_owner(spec, path, context.errors)
     partition = ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition", 0)
     context.errors.at_least(f"{path}.updateStrategy.rollingUpdate.partition", partition)
