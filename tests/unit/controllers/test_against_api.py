@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from random import Random
 
 from tests.unit.api.harness import Api, api_server, types
-from tests.unit.controllers import test_daemonset, test_deployment, test_job, test_statefulset
+from tests.unit.controllers import (
+    test_daemonset,
+    test_deployment,
+    test_job,
+    test_job_policies,
+    test_statefulset,
+    test_volumes,
+)
+from tests.unit.controllers import test_horizontal_pod_autoscaler as test_hpa
 from tests.unit.controllers.world import running_status
 
 from twinplane.clock import SystemClock
 from twinplane.controlplane.composition import collected_types
 from twinplane.controlplane.controllers.all import controllers
 from twinplane.controlplane.controllers.contract import Context
+from twinplane.controlplane.controllers.persistentvolume.volumes import DEFAULT_CLASS, STORAGE_PROVISIONER
 from twinplane.controlplane.controllers.runner import ControllerRunner, Outcome
 from twinplane.kubeclient.contract import KubeClient, Object, Resource
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.event_recorder import EventBroadcaster
 from twinplane.kubeclient.informer import SharedInformer, SharedInformers
-from twinplane.kubeclient.meta import condition_is, is_deleting, labels_of, name_of, namespace_of
+from twinplane.kubeclient.meta import (
+    annotations_of,
+    condition_is,
+    condition_of,
+    is_deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 from twinplane.kubeclient.resources import (
     CONFIG_MAPS,
     DAEMON_SETS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
+    ENDPOINTS,
+    HORIZONTAL_POD_AUTOSCALERS,
+    IP_ADDRESSES,
     JOBS,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     PODS,
     REPLICA_SETS,
+    SERVICE_CIDRS,
     SERVICES,
     STATEFUL_SETS,
+    STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
 )
 
 CLOCK = SystemClock()
@@ -99,12 +125,12 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster() -> AsyncIterator[Cluster]:
+async def cluster(options: Mapping[str, str] | None = None) -> AsyncIterator[Cluster]:
     registry, _ = types()
     async with api_server() as api:
         found = Cluster(api)
         broadcaster = EventBroadcaster(found.client, CLOCK)
-        context = Context(found.client, found.informers, CLOCK, Random(1), broadcaster.recorder("tests"), {})
+        context = Context(found.client, found.informers, CLOCK, Random(1), broadcaster.recorder("tests"), options or {})
         every = controllers(
             context,
             types=lambda: collected_types(registry),
@@ -167,6 +193,94 @@ async def test_the_other_workloads() -> None:
         await asyncio.sleep(0.05)
         settled = world.store.revision
         assert settled - revision < 20
+
+
+async def test_volumes_from_claim_to_attachment() -> None:
+    async with cluster() as world:
+        await world.client.create(PERSISTENT_VOLUMES, test_volumes.volume("v", "2Gi"))
+        await world.client.create(PERSISTENT_VOLUME_CLAIMS, test_volumes.claim(), "default")
+        bound = condition_of_phase("Bound")
+        await world.until(PERSISTENT_VOLUME_CLAIMS, "data", bound)
+        await world.until(PERSISTENT_VOLUMES, "v", bound)
+        pod = test_volumes.pod("app", "n1")
+        pod["spec"]["containers"][0]["image"] = "app:1"
+        await world.client.create(PODS, pod, "default")
+        name = "csi-" + sha256(b"vol-vebs.csi.aws.comn1").hexdigest()
+        await world.until(VOLUME_ATTACHMENTS, name, lambda body: body["spec"]["nodeName"] == "n1")
+        attached = {"status": {"attached": True}}
+        await world.client.patch(VOLUME_ATTACHMENTS, name, attached, subresource="status")
+        await world.until(NODES, "n1", lambda body: body["status"].get("volumesAttached"))
+        await world.client.delete(PODS, "app", "default", grace_period_seconds=0)
+        await world.until_gone(VOLUME_ATTACHMENTS)
+        await world.client.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        await world.until(PERSISTENT_VOLUMES, "v", condition_of_phase("Released"))
+
+
+async def test_a_class_for_claims_that_came_before_it() -> None:
+    async with cluster() as world:
+        body = test_volumes.claim()
+        del body["spec"]["storageClassName"]
+        await world.client.create(PERSISTENT_VOLUME_CLAIMS, body, "default")
+        await world.until(PERSISTENT_VOLUME_CLAIMS, "data", condition_of_phase("Pending"))
+        default = test_volumes.storage_class("gp3", annotations={DEFAULT_CLASS[0]: "true"})
+        await world.client.create(STORAGE_CLASSES, default)
+        asked = STORAGE_PROVISIONER
+        await world.until(PERSISTENT_VOLUME_CLAIMS, "data", lambda body: asked in annotations_of(body))
+
+
+def condition_of_phase(phase: str) -> Callable[[Object], object]:
+    return lambda body: (body.get("status") or {}).get("phase") == phase
+
+
+async def test_an_autoscaler_without_metrics_keeps_to_its_bounds() -> None:
+    async with cluster() as world:
+        await world.client.create(DEPLOYMENTS, test_deployment.deployment(2), "default")
+        await world.until(DEPLOYMENTS, "web", available(2))
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+        body = test_hpa.autoscaler(scaleTargetRef=target, minReplicas=3)
+        await world.client.create(HORIZONTAL_POD_AUTOSCALERS, body, "default")
+        await world.until(DEPLOYMENTS, "web", available(3))
+        other = test_hpa.autoscaler(scaleTargetRef=target)
+        other["metadata"]["name"] = "silent"
+        await world.client.create(HORIZONTAL_POD_AUTOSCALERS, other, "default")
+
+        def says_why(body: Object) -> bool:
+            condition = condition_of(body, "ScalingActive") or {}
+            return condition.get("reason") in ("FailedGetResourceMetric", "AmbiguousSelector")
+
+        await world.until(HORIZONTAL_POD_AUTOSCALERS, "silent", says_why)
+
+
+async def test_jobs_with_policies() -> None:
+    async with cluster() as world:
+        rules = [{"succeededIndexes": "0-1"}]
+        body = test_job.job(
+            completionMode="Indexed",
+            completions=3,
+            parallelism=2,
+            backoffLimitPerIndex=1,
+            successPolicy={"rules": rules},
+            podFailurePolicy={"rules": [test_job_policies.FAIL_ON_42, test_job_policies.IGNORE_DISRUPTION]},
+            podReplacementPolicy="Failed",
+        )
+        await world.client.create(JOBS, body, "default")
+        await world.until(JOBS, "work", lambda body: condition_is(body, "Complete"))
+        job = await world.client.get(JOBS, "work", "default")
+        assert job["status"]["completedIndexes"] in ("0,1", "0-2")
+
+
+async def test_ranges_and_addresses() -> None:
+    async with cluster({"service-cidr": "10.100.0.0/16"}) as world:
+        await world.until(SERVICE_CIDRS, "kubernetes", lambda body: condition_is(body, "Ready"))
+        spec = {"ports": [{"port": 80}], "clusterIP": "10.100.0.9"}
+        await world.client.create(SERVICES, {"metadata": {"name": "web"}, "spec": spec}, "default")
+        await world.until(IP_ADDRESSES, "10.100.0.9", lambda body: body["spec"]["parentRef"]["name"] == "web")
+        subsets = [{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}]
+        await world.client.create(ENDPOINTS, {"metadata": {"name": "web"}, "subsets": subsets}, "default")
+        selector = "kubernetes.io/service-name=web"
+        async with asyncio.timeout(5):
+            while not (await world.client.list(ENDPOINT_SLICES, "default", label_selector=selector)).items:
+                await asyncio.sleep(0.005)
 
 
 async def test_a_namespace_from_start_to_end() -> None:

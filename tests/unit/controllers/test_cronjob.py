@@ -134,3 +134,36 @@ async def test_starting_deadline(clock: VirtualClock) -> None:
     async with running(clock, build, seed=seed) as world:
         await world.settle()
         assert world.names(JOBS) == []
+
+
+@virtual_time
+async def test_every_so_often(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(CRON_JOBS, cron_job(schedule="@every 1h30m"))
+        await world.settle(5399)
+        assert world.names(JOBS) == []
+        await world.settle(5405)
+        assert len(world.names(JOBS)) == 2
+
+
+@virtual_time
+async def test_the_zone_of_a_start(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(CRON_JOBS, cron_job(schedule="30 18 * * *", timeZone="America/New_York"))
+        await world.settle(3600 * 2)
+        (job,) = world.cluster.objects(JOBS)
+        scheduled = job["metadata"]["annotations"]["batch.kubernetes.io/cronjob-scheduled-timestamp"]
+        assert scheduled == "2023-11-14T18:30:00-05:00"
+
+
+@virtual_time
+async def test_what_cannot_be_followed_is_told(clock: VirtualClock) -> None:
+    for spec, reason in (
+        ({"timeZone": "Nowhere/Land"}, "UnknownTimeZone"),
+        ({"schedule": "@every x"}, "UnparseableSchedule"),
+    ):
+        async with running(clock, build) as world:
+            await world.cluster.create(CRON_JOBS, cron_job(**spec))
+            await world.settle(120)
+            assert len(world.events(reason)) == 1
+            assert world.names(JOBS) == []

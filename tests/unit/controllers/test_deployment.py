@@ -65,6 +65,7 @@ async def test_makes_pods_and_says_so(clock: VirtualClock) -> None:
             "updatedReplicas": 10,
             "readyReplicas": 10,
             "availableReplicas": 10,
+            "terminatingReplicas": 0,
         }
         body = world.one(DEPLOYMENTS, "web")
         assert body["metadata"]["annotations"] == {"deployment.kubernetes.io/revision": "1"}

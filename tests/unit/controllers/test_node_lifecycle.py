@@ -87,6 +87,20 @@ async def test_a_silent_node_becomes_unknown_after_the_grace_period(clock: Virtu
 
 
 @virtual_time
+async def test_a_node_with_spaced_out_heartbeats_has_the_time_of_its_lease(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        tasks = await start(world, clock)
+        metadata = {"name": "n2", "namespace": "kube-node-lease"}
+        await world.cluster.create(LEASES, {"metadata": metadata, "spec": {"leaseDurationSeconds": 200}})
+        await world.settle(190)
+        assert taints(world, "n2") == []
+        await world.settle(20)
+        assert taints(world, "n2") == [("unreachable", "NoSchedule"), ("unreachable", "NoExecute")]
+        for task in tasks:
+            task.cancel()
+
+
+@virtual_time
 async def test_its_pods_go_after_their_toleration(clock: VirtualClock) -> None:
     async with running(clock, build) as world:
         await start(world, clock)

@@ -13,7 +13,8 @@ from twinplane.controlplane.controllers.contract import Context, Controller
 from twinplane.controlplane.controllers.disruption.controller import DisruptionController
 from twinplane.controlplane.controllers.endpoints.controller import EndpointsController
 from twinplane.controlplane.controllers.resourcequota.controller import ResourceQuotaController
-from twinplane.kubeclient.contract import Object
+from twinplane.controlplane.controllers.scales import Scales
+from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.meta import condition_of
 from twinplane.kubeclient.resources import (
     CLUSTER_ROLES,
@@ -95,6 +96,33 @@ async def test_budget_follows_its_pods(clock: VirtualClock) -> None:
         await world.cluster.patch(PODS, "web-1", {"status": status}, "default", subresource="status")
         await world.settle()
         assert budget_status(world)[3] == 0
+
+
+@virtual_time
+async def test_budget_over_anything_with_a_scale(clock: VirtualClock) -> None:
+    rollouts = Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout", True)
+
+    def scaled(context: Context) -> Sequence[Controller]:
+        return [DisruptionController(context, Scales(context.client, lambda: [rollouts]))]
+
+    async with running(clock, scaled) as world:
+        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web", "uid": "1", "controller": True}
+        for number in range(3):
+            body = pod(clock, number)
+            body["metadata"]["ownerReferences"] = [owner]
+            world.cluster.seed(PODS, body)
+        await budget(world, maxUnavailable="25%")
+        condition = condition_of(world.one(POD_DISRUPTION_BUDGETS, "web"), "DisruptionAllowed")
+        assert condition is not None
+        assert (condition["reason"], condition["message"]) == (
+            "SyncFailed",
+            "rollouts.argoproj.io does not implement the scale subresource",
+        )
+        scale = {"metadata": {"name": "web/scale", "namespace": "default", "uid": "1"}, "spec": {"replicas": 4}}
+        world.cluster.seed(rollouts, scale)
+        await world.cluster.patch(PODS, "web-0", {"metadata": {"labels": {"touched": "yes"}}}, "default")
+        await world.settle()
+        assert budget_status(world) == (4, 3, 3, 0)
 
 
 @virtual_time

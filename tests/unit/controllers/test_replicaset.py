@@ -52,6 +52,7 @@ async def test_pods_are_owned_and_counted(clock: VirtualClock) -> None:
             "readyReplicas": 3,
             "availableReplicas": 3,
             "observedGeneration": 1,
+            "terminatingReplicas": 0,
         }
         for pod in world.pods():
             assert pod["metadata"]["name"].startswith("web-")

@@ -185,3 +185,38 @@ async def test_ordinals_may_start_elsewhere(clock: VirtualClock) -> None:
         await world.cluster.create(STATEFUL_SETS, stateful_set(2, ordinals={"start": 5}))
         await world.settle()
         assert world.names(PODS) == ["db-5", "db-6"]
+
+
+@virtual_time
+async def test_several_at_a_time(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2, "partition": 1}}
+        await world.cluster.create(STATEFUL_SETS, stateful_set(5, updateStrategy=strategy))
+        await world.settle(10)
+        world.unready.add("db-*")
+        await set_image(world, "app:2")
+        await world.settle(20)
+        assert images(world) == ["app:1"] * 3 + ["app:2"], "db-4 waits for db-3, which is not ready"
+
+
+@virtual_time
+async def test_claims_follow_the_retention_policy(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(STATEFUL_SETS, stateful_set(2, volumeClaimTemplates=[CLAIM]))
+        await world.settle(5)
+
+        def owners() -> list[list[str]]:
+            claims = world.cluster.objects(PERSISTENT_VOLUME_CLAIMS)
+            return [[entry["kind"] for entry in claim["metadata"].get("ownerReferences") or []] for claim in claims]
+
+        assert owners() == [[], []]
+        both = {"whenDeleted": "Delete", "whenScaled": "Delete"}
+        await change(world, persistentVolumeClaimRetentionPolicy=both)
+        await world.settle()
+        assert owners() == [["StatefulSet"], ["StatefulSet"]]
+        await change(world, replicas=1)
+        await world.settle()
+        assert owners() == [["StatefulSet"], ["Pod"]]
+        await change(world, persistentVolumeClaimRetentionPolicy={"whenDeleted": "Retain", "whenScaled": "Retain"})
+        await world.settle()
+        assert owners()[0] == []

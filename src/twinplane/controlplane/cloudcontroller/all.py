@@ -9,6 +9,8 @@ from twinplane.controlplane.cloudcontroller.node.controller import NodeControlle
 from twinplane.controlplane.cloudcontroller.node.feed import InstanceFeed
 from twinplane.controlplane.cloudcontroller.service.backends import backends
 from twinplane.controlplane.cloudcontroller.service.controller import ServiceController
+from twinplane.controlplane.cloudcontroller.volume.attacher import VolumeAttacher
+from twinplane.controlplane.cloudcontroller.volume.provisioner import VolumeProvisioner
 from twinplane.controlplane.controllers.contract import Context, Controller
 
 
@@ -25,4 +27,6 @@ def controllers(
         nodes,
         ServiceController(context, backends(account, network)),
         IngressController(context, account, network),
+        VolumeProvisioner(context, account, cluster_name),
+        VolumeAttacher(context, account),
     ]

@@ -36,6 +36,10 @@ class WorkQueue:
         """Nothing is queued or being worked on (delayed keys apart)."""
         return not self._dirty and not self._processing
 
+    @property
+    def resting(self) -> int:
+        return len(self._resting)
+
     def next_due(self) -> float | None:
         """Seconds until the first delayed key comes back; None when there is none."""
         due = min((handle.when() for handle in self._later.values()), default=None)

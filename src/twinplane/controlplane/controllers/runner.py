@@ -23,8 +23,9 @@ from twinplane.kubeclient.informer import SharedInformers
 log = logging.getLogger(__name__)
 
 REST_PROPORTION = 4.0
-REST_SECONDS_MAX = 0.5
-"""A key rests four times as long as its reconcile computed, and never so long that a user would notice."""
+REST_SECONDS_MAX = 1.0
+"""A key rests four times as long as its reconcile computed, times the keys that rest already: a hundred large
+ReplicaSets together must not take more than one of them may. And never so long that a user would notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class ControllerRunner:
             try:
                 await work
             finally:
-                queue.done(key, min(REST_PROPORTION * work.seconds, REST_SECONDS_MAX))
+                queue.done(key, min(REST_PROPORTION * work.seconds * (1 + queue.resting), REST_SECONDS_MAX))
 
     async def _reconcile(self, controller: Controller, queue: WorkQueue, key: Key) -> None:
         failure: Exception | None = None

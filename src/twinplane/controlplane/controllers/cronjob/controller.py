@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,9 +14,10 @@ from twinplane.controlplane.controllers.ownership import key_of
 from twinplane.controlplane.controllers.podcontrol import is_namespace_terminating
 from twinplane.controlplane.controllers.status import without_zeros, write_status
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.errors import ApiError
+from twinplane.kubeclient.errors import ApiError, go_value
 from twinplane.kubeclient.indexes import add_controller_indexes, controlled
 from twinplane.kubeclient.meta import (
+    annotations_of,
     condition_is,
     controller_of,
     controller_reference,
@@ -94,25 +95,23 @@ class CronJobController:
     async def _follow_schedule(self, cron_job: Object, jobs: Sequence[Object], status: dict[str, Any]) -> float | None:
         now = self._clock.now()
         spec = cron_job["spec"]
-        try:
-            schedule = Schedule.parse(spec["schedule"])
-            zone = _zone(spec.get("timeZone"))
-        except (ScheduleError, ZoneInfoNotFoundError) as error:
-            message = f"unparseable schedule: {spec['schedule']!r}: {error}"
-            self._events.event(cron_job, "Warning", "UnparseableSchedule", message)
+        parsed = self._parsed(cron_job)
+        if parsed is None:
             return None
-        following = schedule.next_after(now, zone)
-        wait = following - now if following is not None else None
+        schedule, zone = parsed
         due = self._last_due(cron_job, schedule, zone, now)
+        following = schedule.next_start(due or _last_start(cron_job), now, zone)
+        wait = following - now if following is not None else None
         if due is None:
             return wait
         deadline = spec.get("startingDeadlineSeconds")
         if deadline is not None and due + deadline < now:
-            message = f"Missed scheduled time to start a job: {rfc3339(due)}"
+            text = datetime.fromtimestamp(due, UTC).strftime("%a, %d %b %Y %H:%M:%S %z")
+            message = f"Missed scheduled time to start a job: {text}"
             self._events.event(cron_job, "Warning", "MissSchedule", message)
             return wait
         running = [job for job in jobs if not _is_finished(job)]
-        if any(time_of(job["metadata"].get("annotations", {}).get(SCHEDULED_AT)) == due for job in jobs):
+        if any(_scheduled_at(job) == due for job in jobs):
             status["lastScheduleTime"] = rfc3339(due)
             return wait
         if running and spec.get("concurrencyPolicy") == "Forbid":
@@ -123,12 +122,28 @@ class CronJobController:
             for job in running:
                 await self._delete(cron_job, job)
             status["active"] = []
-        await self._start(cron_job, due, status)
+        await self._start(cron_job, due, zone, status)
         return wait
+
+    def _parsed(self, cron_job: Object) -> tuple[Schedule, tzinfo] | None:
+        """None, and an event, for what cannot be followed until it is changed."""
+        spec = cron_job["spec"]
+        try:
+            schedule = Schedule.parse(spec["schedule"])
+        except ScheduleError as error:
+            message = f"unparseable schedule: {go_value(spec['schedule'])} : {error}"
+            self._events.event(cron_job, "Warning", "UnparseableSchedule", message)
+            return None
+        try:
+            return schedule, _zone(spec.get("timeZone"))
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            message = f"invalid timeZone: {go_value(spec.get('timeZone'))}: {error}"
+            self._events.event(cron_job, "Warning", "UnknownTimeZone", message)
+            return None
 
     def _last_due(self, cron_job: Object, schedule: Schedule, zone: tzinfo, now: float) -> float | None:
         """The latest start that should have happened by now and has not."""
-        since = time_of((cron_job.get("status") or {}).get("lastScheduleTime")) or created_at(cron_job)
+        since = _last_start(cron_job)
         deadline = cron_job["spec"].get("startingDeadlineSeconds")
         if deadline is not None:
             since = max(since, now - deadline)
@@ -149,7 +164,7 @@ class CronJobController:
             following = schedule.next_after(following, zone)
         return due
 
-    async def _start(self, cron_job: Object, due: float, status: dict[str, Any]) -> None:
+    async def _start(self, cron_job: Object, due: float, zone: tzinfo, status: dict[str, Any]) -> None:
         template = cron_job["spec"]["jobTemplate"]
         metadata = template.get("metadata") or {}
         body = {
@@ -158,7 +173,7 @@ class CronJobController:
                 "name": f"{name_of(cron_job)}-{int(due) // 60}",
                 "namespace": namespace_of(cron_job),
                 "labels": dict(metadata.get("labels") or {}),
-                "annotations": {**(metadata.get("annotations") or {}), SCHEDULED_AT: rfc3339(due)},
+                "annotations": {**(metadata.get("annotations") or {}), SCHEDULED_AT: _in_zone(due, zone)},
                 "ownerReferences": [controller_reference(cron_job, CRON_JOBS)],
             },
             "spec": copied(template["spec"]),
@@ -199,6 +214,23 @@ class CronJobController:
 
 def _zone(name: str | None) -> tzinfo:
     return ZoneInfo(name) if name else UTC
+
+
+def _last_start(cron_job: Object) -> float:
+    return time_of((cron_job.get("status") or {}).get("lastScheduleTime")) or created_at(cron_job)
+
+
+def _in_zone(seconds: float, zone: tzinfo) -> str:
+    """RFC 3339 in the zone of the CronJob, as Jobs are told when they were due."""
+    return datetime.fromtimestamp(seconds, zone).isoformat().replace("+00:00", "Z")
+
+
+def _scheduled_at(job: Object) -> float:
+    text = annotations_of(job).get(SCHEDULED_AT, "")
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _is_finished(job: Object) -> bool:

@@ -5,6 +5,7 @@ The dialect of robfig/cron, which upstream uses: a day matches by day of month o
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -40,10 +41,16 @@ class Schedule:
     any_day: bool
     """Day of month is `*`."""
     any_weekday: bool
+    every: float = 0.0
+    """Seconds of `@every 1h30m`, which counts from the last start instead of following the clock."""
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
         """Raises `ScheduleError`."""
+        if text.startswith("@every "):
+            nothing: frozenset[int] = frozenset()
+            seconds = max(1.0, float(int(_duration(text.removeprefix("@every ")))))
+            return cls(nothing, nothing, nothing, nothing, nothing, True, True, seconds)
         fields = _MACROS.get(text.strip(), text).split()
         if len(fields) != 5:
             raise ScheduleError(f"expected exactly 5 fields, found {len(fields)}: {text}")
@@ -62,8 +69,16 @@ class Schedule:
         by_week = moment.isoweekday() % 7 in self.weekdays
         return (by_month and by_week) if self.any_day or self.any_weekday else (by_month or by_week)
 
+    def next_start(self, since: float, now: float, zone: tzinfo = UTC) -> float | None:
+        """The first start after `now`, where `since` was one (or the beginning)."""
+        if self.every:
+            return since + self.every * ((now - since) // self.every + 1)
+        return self.next_after(now, zone)
+
     def next_after(self, seconds: float, zone: tzinfo = UTC) -> float | None:
         """The first match strictly after, in seconds since the epoch; None if there is none."""
+        if self.every:
+            return float(int(seconds)) + self.every
         start = datetime.fromtimestamp(seconds, zone).replace(second=0, microsecond=0) + timedelta(minutes=1)
         moment = start
         while moment.year <= start.year + _YEARS_AHEAD:
@@ -99,6 +114,15 @@ def _field(text: str, low: int, high: int, names: dict[str, int]) -> frozenset[i
             raise ScheduleError(f"value out of range ({low} - {high}): {part}")
         result.update(range(first, last + 1, step))
     return frozenset(result)
+
+
+def _duration(text: str) -> float:
+    """A Go duration in seconds, e.g. `1h30m`."""
+    parts = re.findall(r"(\d+(?:\.\d*)?|\.\d+)(ms|[hms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ScheduleError(f"failed to parse duration @every {text}")
+    scale = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(float(number) * scale[unit] for number, unit in parts)
 
 
 def _number(text: str, names: dict[str, int]) -> int:

@@ -71,7 +71,11 @@ def counted(
     }
     enough = available >= replicas_of(deployment) - max_unavailable(deployment)
     set_condition(conditions, AVAILABLE, _ENOUGH if enough else _NOT_ENOUGH, now)
-    return without_zeros(status)
+    terminating = [(entry.get("status") or {}).get("terminatingReplicas") for entry in every]
+    counted = [count for count in terminating if count is not None]
+    # Only where all ReplicaSets say it; upstream leaves it out until then.
+    more = {"terminatingReplicas": sum(counted)} if len(counted) == len(every) and every else {}
+    return without_zeros(status) | more
 
 
 def judge_progress(

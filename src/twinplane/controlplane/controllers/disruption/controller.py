@@ -1,6 +1,7 @@
 """The status of PodDisruptionBudgets: how many pods may go now. The eviction subresource decides by it.
 
-Left out: owners of foreign kinds that have a scale subresource (a budget over their pods in percent says SyncFailed).
+How many pods there should be is known of the built-in workloads from the caches, of all others from their scale
+subresource.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from twinplane.controlplane.controllers.contract import Context, Enqueue, Inform
 from twinplane.controlplane.controllers.int_or_percent import scaled
 from twinplane.controlplane.controllers.ownership import key_of
 from twinplane.controlplane.controllers.pods import is_ready, phase_of
+from twinplane.controlplane.controllers.scales import Scales
 from twinplane.controlplane.controllers.status import write_status
 from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.indexes import BY_SELECTOR, selected, selecting, selector_index
 from twinplane.kubeclient.meta import (
     conditions_of,
@@ -49,8 +52,9 @@ class DisruptionController:
     name = "disruption-controller"
     workers = 2
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, scales: Scales | None = None) -> None:
         self._client = context.client
+        self._scales = scales
         self._clock = context.clock
         self._budgets = context.informers.of(POD_DISRUPTION_BUDGETS)
         self._pods = context.informers.of(PODS)
@@ -98,7 +102,7 @@ class DisruptionController:
         healthy = sum(is_ready(pod) and not is_deleting(pod) and name_of(pod) not in disrupted for pod in pods)
         before = budget.get("status") or {}
         try:
-            expected, desired = self._expected(budget, pods)
+            expected, desired = await self._expected(budget, pods)
         except ScaleUnknownError as error:
             condition = _condition("False", "SyncFailed", str(error), budget, now)
             status = {**before, "disruptionsAllowed": 0, "conditions": with_condition(conditions_of(budget), condition)}
@@ -119,41 +123,62 @@ class DisruptionController:
         await write_status(self._client, POD_DISRUPTION_BUDGETS, budget, status)
         return again
 
-    def _expected(self, budget: Object, pods: Sequence[Object]) -> tuple[int, int]:
+    async def _expected(self, budget: Object, pods: Sequence[Object]) -> tuple[int, int]:
         """(pods that should be there, pods that must be healthy)."""
         spec = budget["spec"]
         if spec.get("maxUnavailable") is not None:
-            expected = self._scale_of_owners(pods)
+            expected = await self._scale_of_owners(pods)
             return expected, max(0, expected - scaled(spec["maxUnavailable"], expected, round_up=True))
         minimum = spec.get("minAvailable", 1)
         if isinstance(minimum, int):
             return len(pods), minimum
-        expected = self._scale_of_owners(pods)
+        expected = await self._scale_of_owners(pods)
         return expected, scaled(minimum, expected, round_up=True)
 
-    def _scale_of_owners(self, pods: Sequence[Object]) -> int:
+    async def _scale_of_owners(self, pods: Sequence[Object]) -> int:
         scales: dict[str, int] = {}
         for pod in pods:
             reference = controller_of(pod)
-            if reference is None:
+            if reference is None or reference["uid"] in scales:
                 continue
-            owner = self._owner(reference, namespace_of(pod))
-            if owner is not None:
-                scales[uid_of(owner)] = int(owner["spec"].get("replicas", 1))
+            found = await self._scale(reference, namespace_of(pod))
+            if found is not None:
+                # Also under the uid of the pod's own controller, so that the next pod of it costs nothing.
+                scales |= dict.fromkeys({reference["uid"]}, 0)
+                scales[found[0]] = found[1]
         return sum(scales.values())
 
-    def _owner(self, reference: dict[str, Any], namespace: str) -> Object | None:
-        """The top controller: a ReplicaSet's Deployment has the number that was asked for."""
+    async def _scale(self, reference: dict[str, Any], namespace: str) -> tuple[str, int] | None:
+        """(uid, replicas) of the top controller: a ReplicaSet's Deployment has the number that was asked for."""
         informer = self._owners.get(reference["kind"])
-        if informer is None:
-            raise ScaleUnknownError(f"{reference['kind']} does not implement the scale subresource")
+        if informer is None or informer.resource.api_version != reference["apiVersion"]:
+            return await self._foreign_scale(reference, namespace)
         owner = informer.get(reference["name"], namespace)
         if owner is None or uid_of(owner) != reference["uid"]:
             return None
         above = controller_of(owner)
-        if above is not None and reference["kind"] == REPLICA_SETS.kind and above["kind"] == DEPLOYMENTS.kind:
-            return self._owner(above, namespace)
-        return owner
+        if above is not None and reference["kind"] == REPLICA_SETS.kind:
+            return await self._scale(above, namespace)
+        return uid_of(owner), int(owner["spec"].get("replicas", 1))
+
+    async def _foreign_scale(self, reference: dict[str, Any], namespace: str) -> tuple[str, int] | None:
+        group = reference["apiVersion"].rpartition("/")[0]
+        if self._scales is None:
+            raise ScaleUnknownError(f"{reference['kind']}.{group} does not implement the scale subresource")
+        try:
+            _, scale = await self._scales.get(reference["apiVersion"], reference["kind"], namespace, reference["name"])
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            try:
+                plural = self._scales.resource_of(reference["apiVersion"], reference["kind"]).plural
+            except ApiError:
+                plural = reference["kind"].lower() + "s"
+            text = f"{plural}.{group} does not implement the scale subresource"
+            raise ScaleUnknownError(text) from error
+        if scale["metadata"].get("uid", reference["uid"]) != reference["uid"]:
+            return None
+        return reference["uid"], int((scale.get("spec") or {}).get("replicas", 0))
 
 
 def _still_disrupted(budget: Object, pods: Sequence[Object], now: float) -> tuple[dict[str, str], float | None]:

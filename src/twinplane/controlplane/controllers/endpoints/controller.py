@@ -116,16 +116,17 @@ def _same(existing: Object, subsets: list[dict[str, Any]], labels: dict[str, str
 def _subsets(service: Object, pods: list[Object]) -> tuple[list[dict[str, Any]], bool]:
     """Repacked by ports, addresses in order; and whether some had to be left out."""
     family = families_of(service)[0]
-    found: list[tuple[str, Object, Ports]] = []
+    unready = bool(service["spec"].get("publishNotReadyAddresses"))
+    found: list[tuple[str, Object]] = []
     for pod in pods:
         address = address_of(pod, family) if counts(pod) else None
-        if address is not None and (not is_deleting(pod) or service["spec"].get("publishNotReadyAddresses")):
-            found.append((address, pod, ports_of(service, pod)))
+        if address is not None and (unready or not is_deleting(pod)):
+            found.append((address, pod))
     found.sort(key=lambda entry: entry[0])
     groups: dict[Ports, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = defaultdict(lambda: ([], []))
-    for address, pod, ports in found[:ADDRESSES_MAX]:
-        ready = is_ready(pod) or bool(service["spec"].get("publishNotReadyAddresses"))
-        groups[ports][0 if ready else 1].append(_address(service, pod, address))
+    for address, pod in found[:ADDRESSES_MAX]:
+        ready = unready or is_ready(pod)
+        groups[ports_of(service, pod)][0 if ready else 1].append(_address(service, pod, address))
     subsets = [_subset(ports, *addresses) for ports, addresses in sorted(groups.items())]
     return subsets, len(found) > ADDRESSES_MAX
 

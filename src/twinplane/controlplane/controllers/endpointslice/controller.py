@@ -8,7 +8,7 @@ from typing import Any
 
 from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
-from twinplane.controlplane.controllers.endpointslice import slices
+from twinplane.controlplane.controllers.endpointslice import hints, slices
 from twinplane.controlplane.controllers.endpointslice.endpoints_of import (
     ZONE_LABEL,
     Ports,
@@ -144,6 +144,9 @@ class EndpointSliceController:
             node = self._nodes.get(pod["spec"].get("nodeName", ""))
             endpoint = endpoint_of(service, pod, node, address)
             desired[ports_of(service, pod)][slices.identity_of(endpoint)] = endpoint
+        parts = hints.parts_of_zones(self._nodes.list()) if hints.is_topology_aware(service) else {}
+        for endpoints in desired.values():
+            hints.add_hints(service, endpoints.values(), parts)
         return desired
 
     async def _apply(self, service: Object, family: str, ports: list[dict[str, Any]], plan: slices.Plan) -> None:

@@ -27,7 +27,7 @@ class Plan:
 
 def identity_of(endpoint: Endpoint) -> str:
     """The same pod at the same address."""
-    return str(endpoint["targetRef"].get("uid", "")) + "/" + ",".join(endpoint["addresses"])
+    return str((endpoint.get("targetRef") or {}).get("uid", "")) + "/" + ",".join(endpoint["addresses"])
 
 
 def planned(existing: Sequence[Object], desired: Mapping[str, Endpoint]) -> Plan:

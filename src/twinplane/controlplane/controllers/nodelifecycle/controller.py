@@ -111,7 +111,12 @@ class NodeLifecycleController:
         heard = self._heard.setdefault(name_of(node), now)
         if condition_of(node, "Ready") is None:
             return max(created_at(node), heard) + self._startup_grace - now
-        return heard + self._grace - now
+        return heard + max(self._grace, self._lease_seconds(name_of(node))) - now
+
+    def _lease_seconds(self, node: str) -> float:
+        """Where heartbeats are spaced out, as large fleets do, the lease says for how long the node may be silent."""
+        lease = self._leases.get(node, LEASE_NAMESPACE)
+        return float((lease["spec"].get("leaseDurationSeconds") or 0) if lease is not None else 0)
 
     async def _mark_unknown(self, node: Object, now: float) -> Object:
         status = {**(node.get("status") or {}), "conditions": unknown_conditions(node, now)}

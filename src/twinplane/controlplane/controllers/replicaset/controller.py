@@ -8,10 +8,10 @@ from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.expectations import TIMEOUT_SECONDS, Expectations
 from twinplane.controlplane.controllers.ownership import Ownership, key_of
 from twinplane.controlplane.controllers.podcontrol import PodControl, gathered, is_namespace_terminating, slow_start
-from twinplane.controlplane.controllers.pods import available_in, is_active, pod_from_template
-from twinplane.controlplane.controllers.replicaset.kinds import ReplicaKind
+from twinplane.controlplane.controllers.pods import available_in, is_active, is_terminal, pod_from_template
+from twinplane.controlplane.controllers.replicaset.kinds import REPLICA_SET_KIND, ReplicaKind
 from twinplane.controlplane.controllers.replicaset.ranking import to_delete
-from twinplane.controlplane.controllers.replicaset.status import status_of
+from twinplane.controlplane.controllers.replicaset.status import counts_terminating, status_of
 from twinplane.controlplane.controllers.status import write_status
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
@@ -29,6 +29,7 @@ class ReplicaSetController:
     def __init__(self, context: Context, kind: ReplicaKind) -> None:
         self.name = kind.name
         self._kind = kind
+        self._counts_leaving = kind is REPLICA_SET_KIND and counts_terminating(context.options)
         self._client = context.client
         self._clock = context.clock
         self._owners = context.informers.of(kind.resource)
@@ -57,13 +58,16 @@ class ReplicaSetController:
             return None
         settled = self._expectations.satisfied(key)
         # Before the claim, which waits: pods that come meanwhile are counted by a later reconcile, never twice.
-        pods = [pod for pod in await self._ownership.claim(owner) if is_active(pod)]
+        claimed = await self._ownership.claim(owner)
+        pods = [pod for pod in claimed if is_active(pod)]
         surplus = len(pods) - owner["spec"].get("replicas", 1)
         failure = None
         if settled and surplus and not is_deleting(owner):
             failure = await self._manage(key, owner, pods, surplus)
         now = self._clock.now()
-        await write_status(self._client, self._kind.resource, owner, status_of(owner, pods, failure, surplus, now))
+        leaving = sum(is_deleting(pod) and not is_terminal(pod) for pod in claimed) if self._counts_leaving else None
+        status = status_of(owner, pods, failure, surplus, now, terminating=leaving)
+        await write_status(self._client, self._kind.resource, owner, status)
         if failure is not None:
             raise failure
         if not self._expectations.satisfied(key):

@@ -68,6 +68,7 @@ class StatefulSetController:
     async def _apply(self, view: rollout.View, revisions: dict[str, Object]) -> None:
         stateful_set = view.stateful_set
         plan = rollout.planned(view)
+        await self._tend_claims(view)
         for ordinal in plan.create:
             revision = revisions[view.revision_for(ordinal)]
             await self._create(stateful_set, revision, ordinal)
@@ -82,8 +83,6 @@ class StatefulSetController:
             self._events.event(stateful_set, kind, reason, message)
             await self._delete(stateful_set, pod)
         for pod in plan.delete:
-            if identity.ordinal_of(stateful_set, pod) not in view.wanted:
-                await self._condemn_claims(stateful_set, pod)
             await self._delete(stateful_set, pod)
 
     async def _create(self, stateful_set: Object, revision: Object, ordinal: int) -> None:
@@ -118,20 +117,19 @@ class StatefulSetController:
             raise
         self._events.event(stateful_set, "Normal", "SuccessfulCreate", f"{what} success")
 
-    async def _condemn_claims(self, stateful_set: Object, pod: Object) -> None:
-        """`whenScaled: Delete`: the claims of a pod that goes for good belong to it, and go with it."""
-        ordinal = identity.ordinal_of(stateful_set, pod)
-        if identity.retention(stateful_set, "whenScaled") != "Delete" or ordinal is None:
-            return
-        owner = {"apiVersion": "v1", "kind": "Pod", "name": name_of(pod), "uid": uid_of(pod)}
-        for template in identity.claim_templates(stateful_set):
-            name = identity.claim_name(stateful_set, template, ordinal)
-            claim = self._claims.get(name, namespace_of(pod))
-            if claim is None or any(entry["uid"] == owner["uid"] for entry in owner_references(claim)):
-                continue
-            others = [entry for entry in owner_references(claim) if entry["uid"] != uid_of(stateful_set)]
-            patch = {"metadata": {"uid": uid_of(claim), "ownerReferences": [*others, owner]}}
-            await self._client.patch(PERSISTENT_VOLUME_CLAIMS, name, patch, namespace_of(pod))
+    async def _tend_claims(self, view: rollout.View) -> None:
+        """Bring the owners of all claims in line with the retention policy, before any pod goes."""
+        stateful_set = view.stateful_set
+        for ordinal, pod in view.pods.items():
+            for template in identity.claim_templates(stateful_set):
+                name = identity.claim_name(stateful_set, template, ordinal)
+                claim = self._claims.get(name, namespace_of(pod))
+                if claim is None:
+                    continue
+                owners = identity.owners_of_claim(stateful_set, claim, pod, condemned=ordinal not in view.wanted)
+                if owners != owner_references(claim):
+                    patch = {"metadata": {"uid": uid_of(claim), "ownerReferences": owners or None}}
+                    await self._client.patch(PERSISTENT_VOLUME_CLAIMS, name, patch, namespace_of(pod))
 
     async def _delete(self, stateful_set: Object, pod: Object) -> None:
         what = f"delete Pod {name_of(pod)} in StatefulSet {name_of(stateful_set)}"

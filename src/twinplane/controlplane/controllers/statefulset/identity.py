@@ -7,7 +7,16 @@ from typing import Any
 from twinplane.controlplane.controllers.pods import is_available, is_ready, phase_of, pod_from_template
 from twinplane.controlplane.controllers.revisions import HASH_LABEL
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.meta import controller_reference, copied, is_deleting, labels_of, name_of, namespace_of
+from twinplane.kubeclient.meta import (
+    controller_reference,
+    copied,
+    is_deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+    owner_references,
+    uid_of,
+)
 from twinplane.kubeclient.resources import STATEFUL_SETS
 
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
@@ -67,6 +76,17 @@ def claim_for(stateful_set: Object, template: Object, ordinal: int) -> Object:
     if retention(stateful_set, "whenDeleted") == "Delete":
         metadata["ownerReferences"] = [controller_reference(stateful_set, STATEFUL_SETS)]
     return claim
+
+
+def owners_of_claim(stateful_set: Object, claim: Object, pod: Object, *, condemned: bool) -> list[dict[str, Any]]:
+    """Who takes the claim of `pod` along: the set when it is deleted, the pod when it is scaled away, or nobody."""
+    ours = {uid_of(stateful_set), uid_of(pod)}
+    owners = [entry for entry in owner_references(claim) if entry["uid"] not in ours]
+    if condemned and retention(stateful_set, "whenScaled") == "Delete":
+        owners.append({"apiVersion": "v1", "kind": "Pod", "name": name_of(pod), "uid": uid_of(pod)})
+    elif retention(stateful_set, "whenDeleted") == "Delete":
+        owners.append(controller_reference(stateful_set, STATEFUL_SETS))
+    return owners
 
 
 def retention(stateful_set: Object, when: str) -> str:

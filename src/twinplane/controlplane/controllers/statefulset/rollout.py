@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from twinplane.controlplane.controllers.int_or_percent import scaled
 from twinplane.controlplane.controllers.pods import is_terminal
 from twinplane.controlplane.controllers.statefulset.identity import (
     first_ordinal,
@@ -67,6 +68,11 @@ class View:
         strategy = self.stateful_set["spec"].get("updateStrategy") or {}
         return self.wanted.start + int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
 
+    @property
+    def max_unavailable(self) -> int:
+        strategy = (self.stateful_set["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+        return max(1, scaled(strategy.get("maxUnavailable", 1), len(self.wanted), round_up=False))
+
     def available(self, pod: Object) -> bool:
         return is_available_pod(self.stateful_set, pod, self.now)
 
@@ -114,18 +120,24 @@ def _thin_out(view: View, plan: Plan) -> bool:
 
 
 def _update(view: View, plan: Plan) -> None:
-    """One pod of another revision, from the highest ordinal down, while all above are healthy."""
+    """Pods of another revision, from the highest ordinal down, as many as may be unavailable (one, by default).
+
+    Those that are not available go first: they take a place either way, and nothing is lost by replacing them.
+    """
     if plan.create or plan.recreate:
         return
-    for ordinal in reversed(view.wanted):
-        if ordinal < view.partition:
-            return
-        pod = view.pods[ordinal]
-        if revision_of(pod) != view.update and not is_deleting(pod):
-            plan.delete.append(pod)
-            return
-        if not view.available(pod):
-            return
+    outdated = [
+        view.pods[ordinal]
+        for ordinal in reversed(view.wanted)
+        if ordinal >= view.partition
+        and revision_of(view.pods[ordinal]) != view.update
+        and not is_deleting(view.pods[ordinal])
+    ]
+    broken = [pod for pod in outdated if not view.available(pod)]
+    sound = [pod for pod in outdated if view.available(pod)]
+    lost = sum(not view.available(view.pods[ordinal]) for ordinal in view.wanted)
+    room = max(0, view.max_unavailable - (lost - len(broken)))
+    plan.delete += [*broken, *sound][:room]
 
 
 def status_of(view: View, current_name: str, update_name: str) -> dict[str, Any]:

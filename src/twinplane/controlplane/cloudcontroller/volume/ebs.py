@@ -1,0 +1,131 @@
+"""EBS volumes as claims and storage classes ask for them, and the PersistentVolumes that stand for them. Pure.
+
+Parameters, tags and objects are those of the EBS CSI driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from string import ascii_lowercase
+from typing import Any
+
+from twinplane.controlplane.cloudcontroller.aws import Unbuildable, tag_list
+from twinplane.controlplane.controllers.persistentvolume.volumes import PROVISIONED_BY, requested
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import labels_of, name_of, namespace_of, uid_of
+
+DRIVER = "ebs.csi.aws.com"
+IN_TREE = "kubernetes.io/aws-ebs"
+ZONE = "topology.kubernetes.io/zone"
+VOLUME_NAME_TAG = "CSIVolumeName"
+GIB = 1 << 30
+IOPS_MAX = 16_000
+
+
+def volume_name(claim: Object) -> str:
+    return f"pvc-{uid_of(claim)}"
+
+
+def gibibytes(claim: Object) -> int:
+    return max(1, -(-requested(claim) // GIB))
+
+
+def create_parameters(claim: Object, storage_class: Object, zone: str, cluster: str) -> dict[str, Any]:
+    """Of ec2:CreateVolume. Raises `Unbuildable` for parameters that are no numbers."""
+    given = {key.lower(): str(value) for key, value in (storage_class.get("parameters") or {}).items()}
+    size = gibibytes(claim)
+    result: dict[str, Any] = {
+        "AvailabilityZone": zone,
+        "Size": size,
+        "VolumeType": given.get("type", "gp3"),
+        "TagSpecifications": [{"ResourceType": "volume", "Tags": tag_list(_tags(claim, cluster))}],
+    }
+    if "encrypted" in given or "kmskeyid" in given:
+        result["Encrypted"] = given.get("encrypted", "true").lower() == "true"
+    if "kmskeyid" in given:
+        result["KmsKeyId"] = given["kmskeyid"]
+    try:
+        if "iops" in given:
+            result["Iops"] = int(given["iops"])
+        elif "iopspergb" in given:
+            result["Iops"] = min(int(given["iopspergb"]) * size, IOPS_MAX)
+        if "throughput" in given:
+            result["Throughput"] = int(given["throughput"])
+    except ValueError as error:
+        raise Unbuildable(f"invalid parameter of StorageClass {name_of(storage_class)}: {error}") from error
+    return result
+
+
+def _tags(claim: Object, cluster: str) -> dict[str, str]:
+    name = volume_name(claim)
+    return {
+        VOLUME_NAME_TAG: name,
+        "Name": f"{cluster}-dynamic-{name}",
+        "KubernetesCluster": cluster,
+        "ebs.csi.aws.com/cluster": "true",
+        f"kubernetes.io/cluster/{cluster}": "owned",
+        "kubernetes.io/created-for/pv/name": name,
+        "kubernetes.io/created-for/pvc/name": name_of(claim),
+        "kubernetes.io/created-for/pvc/namespace": namespace_of(claim),
+    }
+
+
+def persistent_volume(claim: Object, storage_class: Object, volume: Mapping[str, Any]) -> Object:
+    """`volume` as EC2 describes it."""
+    parameters = {key.lower(): value for key, value in (storage_class.get("parameters") or {}).items()}
+    filesystem = parameters.get("csi.storage.k8s.io/fstype") or parameters.get("fstype") or "ext4"
+    source: dict[str, Any] = {"driver": DRIVER, "volumeHandle": volume["VolumeId"]}
+    mode = claim["spec"].get("volumeMode") or "Filesystem"
+    if mode == "Filesystem":
+        source["fsType"] = filesystem
+    expression = {"key": ZONE, "operator": "In", "values": [volume["AvailabilityZone"]]}
+    spec = {
+        "accessModes": list(claim["spec"].get("accessModes") or []),
+        "capacity": {"storage": f"{volume['Size']}Gi"},
+        "claimRef": {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "namespace": namespace_of(claim),
+            "name": name_of(claim),
+            "uid": uid_of(claim),
+            "resourceVersion": claim["metadata"]["resourceVersion"],
+        },
+        "csi": source,
+        "mountOptions": storage_class.get("mountOptions"),
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
+        "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
+        "storageClassName": name_of(storage_class),
+        "volumeMode": mode,
+    }
+    metadata = {"name": volume_name(claim), "annotations": {PROVISIONED_BY: DRIVER}}
+    return {"metadata": metadata, "spec": {key: value for key, value in spec.items() if value is not None}}
+
+
+def zone_of(claim: Object, storage_class: Object, node: Object | None, zones: Collection[str]) -> str:
+    """Of the node that was chosen; else one of the class's, or of the cluster's `zones`. Raises `Unbuildable`."""
+    if node is not None:
+        found = labels_of(node).get(ZONE, "")
+        if not found:
+            raise Unbuildable(f"node {name_of(node)} has no label {ZONE}")
+        return found
+    allowed = {
+        value
+        for term in storage_class.get("allowedTopologies") or []
+        for expression in term.get("matchLabelExpressions") or []
+        if expression["key"].endswith("/zone")
+        for value in expression["values"]
+    }
+    choice = sorted(map(str, allowed or zones))
+    if not choice:
+        raise Unbuildable("no available topology found")
+    # Spread, and the same again after a crash.
+    return choice[sum(uid_of(claim).encode()) % len(choice)]
+
+
+def free_device(taken: Collection[str]) -> str:
+    """/dev/xvdaa to /dev/xvddz, as the driver names them. Raises `Unbuildable`."""
+    names = (f"/dev/xvd{first}{second}" for first in "abcd" for second in ascii_lowercase)
+    device = next((name for name in names if name not in taken), None)
+    if device is None:
+        raise Unbuildable("no more device names are available")
+    return device

@@ -1,0 +1,148 @@
+"""EBS volumes of claims, against an account in moto."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.cloudcontroller.world import World
+from tests.unit.cloudcontroller.world import world as running
+from twinplane.controlplane.cloudcontroller.aws import Unbuildable
+from twinplane.controlplane.cloudcontroller.volume import ebs
+from twinplane.controlplane.cloudcontroller.volume.bootstrap import bootstrap_objects
+from twinplane.controlplane.controllers.persistentvolume.volumes import SELECTED_NODE, STORAGE_PROVISIONER
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import name_of
+from twinplane.kubeclient.resources import (
+    CSI_DRIVERS,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
+)
+
+
+def claim(**annotations: str) -> Object:
+    resources = {"requests": {"storage": "1500Mi"}}
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": resources, "storageClassName": "gp2"}
+    found = {STORAGE_PROVISIONER: ebs.DRIVER, **annotations}
+    return {"metadata": {"name": "data", "namespace": "shop", "annotations": found}, "spec": spec}
+
+
+async def prepared(world: World) -> None:
+    world.cluster.seed(STORAGE_CLASSES, *bootstrap_objects())
+    (instance,) = world.account.run_instances(1)
+    body: Object = {"metadata": {"name": "n1", "labels": {ebs.ZONE: "us-west-2a"}}}
+    await world.cluster.create(NODES, body | {"spec": {"providerID": f"aws:///us-west-2a/{instance}"}})
+
+
+def ec2_volumes(world: World) -> list[dict[str, Any]]:
+    named = [{"Name": "tag-key", "Values": [ebs.VOLUME_NAME_TAG]}]
+    return list(world.account.client("ec2").describe_volumes(Filters=named)["Volumes"])
+
+
+def volumes(world: World) -> list[Object]:
+    return world.cluster.objects(PERSISTENT_VOLUMES)
+
+
+async def test_the_life_of_a_volume() -> None:
+    async with running() as world:
+        await prepared(world)
+        made = await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim())
+        await world.until(lambda: True)
+        assert volumes(world) == [], "it waits for the node of its first consumer"
+        patch = {"metadata": {"annotations": {SELECTED_NODE: "n1"}}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", patch, "shop")
+        await world.until(lambda: volumes(world) and "ProvisioningSucceeded" in world.events.reasons)
+        (disk,) = ec2_volumes(world)
+        assert (disk["Size"], disk["VolumeType"], disk["AvailabilityZone"]) == (2, "gp2", "us-west-2a")
+        (volume,) = volumes(world)
+        assert name_of(volume) == f"pvc-{made['metadata']['uid']}"
+        assert volume["spec"]["csi"] == {"driver": ebs.DRIVER, "volumeHandle": disk["VolumeId"], "fsType": "ext4"}
+        assert volume["spec"]["capacity"] == {"storage": "2Gi"}
+        assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+
+        source = {"persistentVolumeName": name_of(volume)}
+        spec = {"attacher": ebs.DRIVER, "nodeName": "n1", "source": source}
+        await world.cluster.create(VOLUME_ATTACHMENTS, {"metadata": {"name": "csi-1"}, "spec": spec})
+        await world.until(lambda: attached(world))
+        assert ec2_volumes(world)[0]["Attachments"][0]["Device"] == "/dev/xvdaa"
+
+        await world.cluster.patch(
+            PERSISTENT_VOLUMES, name_of(volume), {"status": {"phase": "Released"}}, subresource="status"
+        )
+        await world.cluster.delete(VOLUME_ATTACHMENTS, "csi-1")
+        await world.until(lambda: not world.cluster.objects(VOLUME_ATTACHMENTS))
+        assert ec2_volumes(world)[0]["State"] == "available"
+
+
+def attached(world: World) -> bool:
+    found = world.cluster.object(VOLUME_ATTACHMENTS, "csi-1") or {}
+    return bool((found.get("status") or {}).get("attached"))
+
+
+async def test_a_released_volume_is_deleted() -> None:
+    async with running() as world:
+        await prepared(world)
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(**{SELECTED_NODE: "n1"}))
+        await world.until(lambda: volumes(world))
+        name = name_of(volumes(world)[0])
+        await world.cluster.delete(PERSISTENT_VOLUME_CLAIMS, "data", "shop")
+        await world.cluster.patch(PERSISTENT_VOLUMES, name, {"status": {"phase": "Released"}}, subresource="status")
+        await world.until(lambda: not volumes(world))
+        assert ec2_volumes(world) == []
+
+
+async def test_growing() -> None:
+    async with running() as world:
+        await prepared(world)
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(**{SELECTED_NODE: "n1"}))
+        await world.until(lambda: volumes(world))
+        status = {"status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", status, "shop", subresource="status")
+        spec = {"volumeName": name_of(volumes(world)[0]), "resources": {"requests": {"storage": "5Gi"}}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", {"spec": spec}, "shop")
+        await world.until(lambda: "VolumeResizeSuccessful" in world.events.reasons)
+        found = world.cluster.object(PERSISTENT_VOLUME_CLAIMS, "data", "shop")
+        assert found is not None
+        assert found["status"]["capacity"] == volumes(world)[0]["spec"]["capacity"] == {"storage": "5Gi"}
+
+
+async def test_with_a_driver_in_the_cluster_nothing_is_done() -> None:
+    async with running() as world:
+        await prepared(world)
+        world.cluster.seed(CSI_DRIVERS, {"metadata": {"name": ebs.DRIVER}, "spec": {}})
+        await world.until(lambda: True)
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(**{SELECTED_NODE: "n1"}))
+        await world.until(lambda: True)
+        assert ec2_volumes(world) == []
+
+
+def storage_class(**parameters: str) -> Object:
+    return {"metadata": {"name": "fast"}, "parameters": parameters}
+
+
+def test_parameters_of_the_class() -> None:
+    body = claim()
+    body["metadata"]["uid"] = "1"
+    found = ebs.create_parameters(body, storage_class(iopsPerGB="50", encrypted="true", throughput="200"), "z", "demo")
+    assert (found["VolumeType"], found["Iops"], found["Encrypted"], found["Throughput"]) == ("gp3", 100, True, 200)
+    with pytest.raises(Unbuildable):
+        ebs.create_parameters(body, storage_class(iops="many"), "z", "demo")
+
+
+def test_zones() -> None:
+    body = claim()
+    body["metadata"]["uid"] = "1"
+    expression = {"key": ebs.ZONE, "values": ["b"]}
+    limited = storage_class() | {"allowedTopologies": [{"matchLabelExpressions": [expression]}]}
+    assert ebs.zone_of(body, limited, None, {"a", "c"}) == "b"
+    assert ebs.zone_of(body, storage_class(), None, {"a", "c"}) in ("a", "c")
+    with pytest.raises(Unbuildable):
+        ebs.zone_of(body, storage_class(), None, ())
+
+
+def test_devices() -> None:
+    assert ebs.free_device({"/dev/xvdaa", "/dev/xvdab"}) == "/dev/xvdac"
