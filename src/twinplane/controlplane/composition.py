@@ -40,10 +40,12 @@ from twinplane.controlplane.audit.running import auditing
 from twinplane.controlplane.auth.access import PolicyGrants
 from twinplane.controlplane.auth.bootstrap import ensure_bootstrap_objects
 from twinplane.controlplane.auth.contract import AUTHENTICATED, MASTERS, Authenticator, UserInfo
+from twinplane.controlplane.auth.service_account_token import TokenIssuer
 from twinplane.controlplane.cloudcontroller import all as cloud_controllers
 from twinplane.controlplane.cloudcontroller.aws import AwsClients
 from twinplane.controlplane.cloudcontroller.ingress import bootstrap as ingress
 from twinplane.controlplane.cloudcontroller.node.feed import InstanceFeed
+from twinplane.controlplane.cloudcontroller.volume import bootstrap as volume
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.controlplane.controllers.all import controllers
 from twinplane.controlplane.controllers.certificates.controllers import certificate_controllers
@@ -155,7 +157,8 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
         # What every cluster has is there before the first client can connect.
         await ensure_bootstrap_objects(loopback, service_cidr=configuration.service_cidr)
         await fairness.ensure_bootstrap_objects(loopback)
-        await _ensure(loopback, registry, [*ingress.bootstrap_objects(), *node_fleet.bootstrap_objects()])
+        own = [*ingress.bootstrap_objects(), *volume.bootstrap_objects(), *node_fleet.bootstrap_objects()]
+        await _ensure(loopback, registry, own)
         await _ensure(loopback, registry, [authentication_config(foundation.certificate_authority)])
         extensions = ApiExtensions(
             server,
@@ -219,12 +222,14 @@ def scheduler_of(
 
 def controllers_of(foundation: Foundation, context: Context, broadcaster: EventBroadcaster) -> list[Controller]:
     configuration = foundation.configuration
+    issuer = TokenIssuer(foundation.service_account_key, issuer=configuration.issuer, clock=foundation.clock)
     return [
         *controllers(
             context,
             types=lambda: collected_types(foundation.registry),
             root_certificate=foundation.certificate_authority,
             recorders=broadcaster.recorder,
+            mint_token=issuer.legacy,
         ),
         FlowSchemaStatusController(context),
         *certificate_controllers(context, configuration.ca_file, configuration.ca_key_file),
@@ -265,6 +270,7 @@ def collected_types(registry: TypeRegistry) -> list[Resource]:
 def controller_options(configuration: ControlPlaneConfiguration) -> dict[str, str]:
     return {
         "cluster-name": configuration.cluster,
+        "kubernetes-version": configuration.version,
         "service-cidr": configuration.service_cidr,
         "advertise-address": configuration.host,
         "advertise-port": str(configuration.port),

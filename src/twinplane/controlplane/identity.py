@@ -20,7 +20,7 @@ from twinplane.controlplane.admission.contract import ObjectReader
 from twinplane.controlplane.api.runtime import CreateToken, ReviewToken
 from twinplane.controlplane.auth import token_request
 from twinplane.controlplane.auth.access import PolicyGrants
-from twinplane.controlplane.auth.access_entries import EksAccessEntries
+from twinplane.controlplane.auth.access_entries import AuthenticationModeOf, EksAccessEntries
 from twinplane.controlplane.auth.authentication import UnionAuthenticator
 from twinplane.controlplane.auth.authorization import UnionAuthorizer, default_authorizer
 from twinplane.controlplane.auth.client_certificate import ClientCertificateAuthenticator
@@ -101,7 +101,7 @@ def iam_authenticator(
         return None if instance is None else str(instance["private_dns_name"])
 
     mapper = IamMapper(
-        mode=lambda: "API_AND_CONFIG_MAP",
+        mode=AuthenticationModeOf(configuration.cluster, region_api.eks, clock),
         entries=EksAccessEntries(configuration.cluster, region_api.eks, clock),
         reader=reader,
         grants=grants,

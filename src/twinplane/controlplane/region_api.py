@@ -20,6 +20,7 @@ ANSWER_SECONDS_MAX = 60.0
 """The feed's polls are held for 30."""
 
 _EKS_PATHS = {
+    "DescribeCluster": "/clusters/{name}",
     "ListAccessEntries": "/clusters/{clusterName}/access-entries",
     "DescribeAccessEntry": "/clusters/{clusterName}/access-entries/{principalArn}",
     "ListAssociatedAccessPolicies": "/clusters/{clusterName}/access-entries/{principalArn}/access-policies",

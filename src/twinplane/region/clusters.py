@@ -15,6 +15,7 @@ from twinplane.clock import Clock
 from twinplane.cloud.contract import AwsCredentials
 from twinplane.cloud.eks.contract import ControlPlaneEndpoint, ControlPlaneFailed, ControlPlaneSpec
 from twinplane.controlplane import node_fleet
+from twinplane.controlplane.audit.policy import EKS_POLICY
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.dataplane.simulation.config import SimulationConfig
 from twinplane.region import stores
@@ -55,7 +56,9 @@ class ClusterProcesses:
     async def provision(self, spec: ControlPlaneSpec) -> ControlPlaneEndpoint:
         folder = self._directory.cluster(spec.name)
         # Key generation takes some tens of milliseconds of processor time; the endpoint goes on answering meanwhile.
-        configuration = await asyncio.to_thread(self._prepare, folder, spec)
+        configuration, changed = await asyncio.to_thread(self._prepare, folder, spec)
+        if changed:
+            await self._stop_replicas(spec.name, 0)
         module = "twinplane.controlplane"
         for replica in range(configuration.replicas):
             name = control_plane_process(spec.name, replica)
@@ -91,16 +94,18 @@ class ClusterProcesses:
     def _process(self, name: str, module: str, configuration: Path, *more: str) -> ProcessSpec:
         return ProcessSpec(name, (sys.executable, "-P", "-m", module, "--config", str(configuration), *more))
 
-    def _prepare(self, folder: Path, spec: ControlPlaneSpec) -> ControlPlaneConfiguration:
-        """Certificates, ports and configuration files; those that are there stay."""
+    def _prepare(self, folder: Path, spec: ControlPlaneSpec) -> tuple[ControlPlaneConfiguration, bool]:
+        """Certificates, ports and configuration files; whether the control plane runs with another one so far."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ports = kept_ports(folder / "ports.json", PORTS, self._settings.host)
         pki = folder / "pki"
         authority = CertificateAuthority(pki, self._clock.now())
         configuration = self._control_plane(folder, spec, authority, ports)
-        write_atomically(folder / "controlplane.json", configuration.dump())
+        file = folder / "controlplane.json"
+        changed = file.exists() and file.read_text() != configuration.dump()
+        write_atomically(file, configuration.dump())
         write_atomically(folder / "simulation.json", self._simulation(folder, spec, authority, ports))
-        return configuration
+        return configuration, changed
 
     def _control_plane(
         self, folder: Path, spec: ControlPlaneSpec, authority: CertificateAuthority, ports: dict[str, int]
@@ -137,6 +142,8 @@ class ClusterProcesses:
             aws_secret_access_key=keys.secret_access_key,
             aws_session_token=keys.session_token,
             etcd=etcd,
+            audit_policy_file=str(EKS_POLICY) if spec.audit else "",
+            audit_log_file=str(self._directory.log(f"{control_plane_process(spec.name)}.audit")) if spec.audit else "",
             replicas=1 if etcd is None else self._settings.control_plane_replicas,
         )
 

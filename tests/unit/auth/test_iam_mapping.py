@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.auth.fakes import Cluster, FixedClock, named
 from twinplane.controlplane.auth.access import AccessEntry, AssociatedPolicy, AuthenticationMode, PolicyGrants
-from twinplane.controlplane.auth.access_entries import EksAccessEntries
+from twinplane.controlplane.auth.access_entries import AuthenticationModeOf, EksAccessEntries
 from twinplane.controlplane.auth.access_policies import AccessPolicyAuthorizer
 from twinplane.controlplane.auth.contract import Attributes, UserInfo
 from twinplane.controlplane.auth.iam_mapping import IamMapper
@@ -54,8 +54,12 @@ def mapper(
 ) -> tuple[IamMapper, PolicyGrants]:
     cluster = Cluster((CONFIG_MAPS, named("aws-auth", "kube-system", data=data or {})))
     grants = PolicyGrants()
+
+    async def asked() -> AuthenticationMode:
+        return mode
+
     made = IamMapper(
-        mode=lambda: mode,
+        mode=asked,
         entries=Entries(*entries),
         reader=cluster.reader,
         grants=grants,
@@ -245,3 +249,30 @@ async def test_known_principals_stay_known_while_the_region_is_away() -> None:
 
 def test_identity_is_a_value() -> None:
     assert Identity(*(getattr(ADMIN, name) for name in Identity.__slots__)) == ADMIN
+
+
+async def test_the_mode_is_the_clusters_and_survives_its_region() -> None:
+    answers: list[dict[str, Any] | OSError] = []
+
+    async def call(operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        assert (operation, parameters) == ("DescribeCluster", {"name": "demo"})
+        answer = answers.pop()
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def described(mode: str) -> dict[str, Any]:
+        return {"cluster": {"accessConfig": {"authenticationMode": mode}}}
+
+    clock = FixedClock(0.0)
+    mode = AuthenticationModeOf("demo", call, clock)
+    for answer, expected in (
+        (OSError("away"), "API_AND_CONFIG_MAP"),
+        (described("API"), "API"),
+        (OSError("away"), "API"),
+        (described("CONFIG_MAP"), "API_AND_CONFIG_MAP"),
+    ):
+        clock.time += 60
+        answers.append(answer)
+        assert await mode() == expected
+        assert await mode() == expected, "within a few seconds it is not asked again"

@@ -97,8 +97,8 @@ class ClusterUpdates:
     async def _apply(self, update: Record) -> None:
         cluster = self._context.cluster(update["resource"]["key"][0])
         wanted = update["wanted"]
-        if "version" in wanted:
-            # The control plane of the new version takes over before the cluster says that it has it.
+        if "version" in wanted or "logging" in wanted:
+            # The control plane takes over as wanted before the cluster says that it has.
             await self._context.control_planes.provision(self._clusters.spec(cluster | wanted))
         cluster.update(wanted)
 

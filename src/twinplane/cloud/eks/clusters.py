@@ -168,6 +168,7 @@ class Clusters:
             vpc_id=cluster["resourcesVpcConfig"]["vpcId"],
             service_ipv4_cidr=cluster["kubernetesNetworkConfig"]["serviceIpv4Cidr"],
             oidc_id=cluster["identity"]["oidc"]["issuer"].rsplit("/", 1)[-1],
+            audit="audit" in enabled_log_types(cluster["logging"]),
         )
 
     def _check_role(self, arn: str) -> None:

@@ -21,6 +21,8 @@ class ControlPlaneSpec:
     service_ipv4_cidr: str
     oidc_id: str
     """The 32 hexadecimal digits of `oidc.eks.REGION.amazonaws.com/id/...`: issuer of service-account tokens."""
+    audit: bool = False
+    """The log type `audit` is enabled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,10 @@ class ControlPlaneEndpoint:
 
 class ControlPlanes(Protocol):
     async def provision(self, spec: ControlPlaneSpec) -> ControlPlaneEndpoint:
-        """Idempotent; returns when the API server's /readyz answers ok. Raises `ControlPlaneFailed`."""
+        """Idempotent; returns when the API server's /readyz answers ok. Raises `ControlPlaneFailed`.
+
+        A control plane that runs with another specification is started anew with this one.
+        """
         ...
 
     async def deprovision(self, name: str) -> None:

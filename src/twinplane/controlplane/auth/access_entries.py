@@ -7,17 +7,19 @@ not lock its users out because its region restarts.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twinplane.clock import Clock
 from twinplane.controlplane.auth import arn
-from twinplane.controlplane.auth.access import AccessEntry, AssociatedPolicy
+from twinplane.controlplane.auth.access import AccessEntry, AssociatedPolicy, AuthenticationMode
 
 Call = Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 """EKS operation and its parameters -> its answer, e.g. `call("ListAccessEntries", {"clusterName": "shop"})`."""
 
+_LOG = logging.getLogger(__name__)
 _KEEP_SECONDS = 3.0
 _LIMIT = 1024
 
@@ -88,3 +90,28 @@ def _policy_of(policy: Mapping[str, Any]) -> AssociatedPolicy:
     if scope.get("type") == "namespace":
         return AssociatedPolicy(policy["policyArn"], "namespace", tuple(scope.get("namespaces", ())))
     return AssociatedPolicy(policy["policyArn"])
+
+
+class AuthenticationModeOf:
+    """How the cluster's principals are mapped, from DescribeCluster; kept a few seconds, and while EKS is away."""
+
+    def __init__(self, cluster: str, call: Call, clock: Clock) -> None:
+        self._cluster = cluster
+        self._call = call
+        self._clock = clock
+        self._known: AuthenticationMode = "API_AND_CONFIG_MAP"
+        self._until = 0.0
+
+    async def __call__(self) -> AuthenticationMode:
+        now = self._clock.now()
+        if now >= self._until:
+            try:
+                answer = await self._call("DescribeCluster", {"name": self._cluster})
+            except OSError as error:
+                _LOG.debug("the authentication mode stays as it was: %s", error)
+            else:
+                mode = answer["cluster"]["accessConfig"]["authenticationMode"]
+                # With CONFIG_MAP nobody can make entries; those there are stand for the creator and the nodes.
+                self._known = "API" if mode == "API" else "API_AND_CONFIG_MAP"
+            self._until = now + _KEEP_SECONDS
+        return self._known

@@ -38,12 +38,12 @@ class Mapping(NamedTuple):
 
 
 class IamMapper:
-    """`mode` is a function because UpdateClusterConfig may change it while the cluster runs."""
+    """`mode` is asked each time because UpdateClusterConfig may change it while the cluster runs."""
 
     def __init__(
         self,
         *,
-        mode: Callable[[], AuthenticationMode],
+        mode: Callable[[], Awaitable[AuthenticationMode]],
         entries: AccessEntries,
         reader: ObjectReader,
         grants: PolicyGrants,
@@ -68,7 +68,7 @@ class IamMapper:
         return UserInfo(username, named, uid, _extra(identity))
 
     async def _mapping(self, identity: Identity) -> Mapping | None:
-        mode = self._mode()
+        mode = await self._mode()
         entry = await self._entries.lookup(identity.canonical_arn) if mode != "CONFIG_MAP" else None
         self._grants.put(identity.canonical_arn, entry.policies if entry else ())
         if entry is not None:
