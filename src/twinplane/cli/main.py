@@ -57,6 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); Python would complain again while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         # The outermost boundary: what AWS refused is the user's to read as a sentence, the rest is a defect to trace.
         sentence = _aws_sentence(error)
@@ -64,10 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"Error: {sentence}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); Python would complain again while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
 
 
 def _aws_sentence(error: Exception) -> str | None:

@@ -254,3 +254,40 @@ def test_selection_by_index_is_selection(objects: list[Any], labels: Any, expres
         loop.run_until_complete(check())
     finally:
         loop.close()
+
+
+@virtual_time
+async def test_keeps_what_the_transform_makes() -> None:
+    cluster = MemoryCluster()
+    cluster.seed(CONFIG_MAPS, config_map("a", app="x"))
+
+    def named(body: Object) -> Object:
+        metadata = {name: body["metadata"][name] for name in ("name", "namespace", "resourceVersion", "uid")}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+    informer = SharedInformer(cluster, CONFIG_MAPS, transform=named)
+    last: list[Object | None] = []
+    informer.add_handler(lambda old, new: last.append(old if new is None else new))
+    async with following(informer):
+        await cluster.patch(CONFIG_MAPS, "a", {"data": {"k": "v"}}, "default")
+        await cluster.delete(CONFIG_MAPS, "a", "default")
+        await asyncio.sleep(1)
+    assert len(last) == 3
+    assert all(body is not None and "data" not in body and "labels" not in body["metadata"] for body in last)
+
+
+@virtual_time
+async def test_shared_informers_drop_managed_fields() -> None:
+    cluster = MemoryCluster()
+    body = config_map("a", app="x")
+    body["metadata"]["managedFields"] = [{"manager": "tests"}]
+    cluster.seed(CONFIG_MAPS, body)
+    informers = SharedInformers(cluster)
+    informer = informers.of(CONFIG_MAPS)
+    async with following(informer):
+        found = informer.get("a", "default")
+        assert found is not None
+        assert "managedFields" not in found["metadata"]
+        stored = cluster.object(CONFIG_MAPS, "a", "default")
+        assert stored is not None
+        assert "managedFields" in stored["metadata"]

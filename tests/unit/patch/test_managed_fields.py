@@ -223,3 +223,18 @@ def test_duplicate_items_are_one_field(cluster: Cluster) -> None:
     cluster.update(new, "bob")
     item = cluster.fields("bob")["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"web"}']
     assert item == {"f:env": {'k:{"name":"X"}': {}}}
+
+
+def test_creates_that_say_the_same_own_the_same(schema_of: SchemaOf) -> None:
+    found = []
+    for name, time in (("a", T1), ("b", T2)):
+        made = Cluster.of(schema_of)
+        created = deployment(labels={"app": "web"}, replicas=1)
+        created["metadata"] |= {"name": name, "uid": name, "creationTimestamp": time}
+        made.update(created, "kubectl-create", now=time)
+        (entry,) = made.entries()
+        assert entry["time"] == time
+        found.append(entry["fieldsV1"])
+        made.update({**created, "spec": {**created["spec"], "replicas": 2}}, "other", now=T3)
+    assert found[0] == found[1]
+    assert "f:replicas" in found[0]["f:spec"]

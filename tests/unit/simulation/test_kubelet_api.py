@@ -22,12 +22,16 @@ from twinplane.clock import SystemClock
 from twinplane.dataplane.simulation.kubelet_api import KubeletApi, LogOptions, server_context
 from twinplane.dataplane.simulation.logs import Logs
 from twinplane.dataplane.simulation.process import Simulation
+from twinplane.dataplane.simulation.streams.streams import SimulatedStreams
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.errors import not_found
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
     """One certificate that is server, client and authority at once."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:masters")
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost"), organization])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -49,6 +53,15 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return pem, secret
 
 
+def kubelet_api(simulation: Simulation) -> KubeletApi:
+    async def no_pod(namespace: str, name: str) -> Object:
+        raise not_found("", "pods", name)
+
+    pods, logs, clock = simulation.pods, simulation.logs, SystemClock()
+    streams = SimulatedStreams(pods, logs, clock, simulation.directory, answered=simulation.answered, read_pod=no_pod)
+    return KubeletApi(pods, logs, clock, streams)
+
+
 @contextlib.asynccontextmanager
 async def serving(tmp_path: Path) -> AsyncIterator[tuple[Simulation, str, ssl.SSLContext]]:
     world = World.new(SystemClock())  # type: ignore[arg-type]  # real sockets take real time
@@ -57,7 +70,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[tuple[Simulation, str, ssl.SS
     trust = ssl.create_default_context(cafile=str(certificate))
     port = free_port()
     async with world.running() as simulation:
-        api = KubeletApi(simulation.pods, simulation.logs, SystemClock())
+        api = kubelet_api(simulation)
         task = asyncio.create_task(
             api.run("127.0.0.1", port, server_context(str(certificate), str(key), str(certificate)))
         )

@@ -402,8 +402,7 @@ def test_name_checks_know_their_edges() -> None:
 def test_containers_of_a_stateful_set_mount_its_claims(writer: Writer, changed: Change) -> None:
     mounts = [{"name": "data", "mountPath": "/data"}, {"name": "other", "mountPath": "/other"}]
     body = changed(objects.STATEFUL_SET, "spec.template.spec.containers.0.volumeMounts", mounts)
-    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
-    claim["spec"] |= {"resources": {"requests": {"storage": "1Gi"}}}
-    body["spec"]["volumeClaimTemplates"] = [claim]
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    body["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": spec}]
     at = "spec.template.spec.containers[0].volumeMounts[1].name"
     assert refusals(writer, body) == [f'{at}: Not found: "other"']

@@ -23,7 +23,7 @@ def wait_until_ready(access: RegionAccess, cluster: dict[str, Any], config: Clus
     """Every node group has as many Ready nodes as its minimum size; each node is named as it is found ready."""
     if not config.node_groups:
         return
-    api = _Api(cluster, iam_token(access, cluster["name"], time.time()))
+    api = Api(cluster, iam_token(access, cluster["name"], time.time()))
     for group in config.node_groups:
         nodes = _wait(api, group)
         progress.info(f'nodegroup "{group.name}" has {len(nodes)} node(s)')
@@ -31,7 +31,7 @@ def wait_until_ready(access: RegionAccess, cluster: dict[str, Any], config: Clus
             progress.info(f'node "{node["metadata"]["name"]}" is ready')
 
 
-def _wait(api: _Api, group: NodeGroup) -> list[dict[str, Any]]:
+def _wait(api: Api, group: NodeGroup) -> list[dict[str, Any]]:
     end = time.monotonic() + LONGEST_WAIT_SECONDS
     selector = quote(f"eks.amazonaws.com/nodegroup={group.name}", safe="")
     while True:
@@ -51,8 +51,8 @@ def _is_ready(node: dict[str, Any]) -> bool:
     return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
 
 
-class _Api:
-    """GET with a bearer token over one kept connection: http.client, since the command must start fast."""
+class Api:
+    """Requests with a bearer token over one kept connection: http.client, since the command must start fast."""
 
     def __init__(self, cluster: dict[str, Any], token: str) -> None:
         authority = base64.b64decode(cluster["certificateAuthority"]["data"]).decode()
@@ -62,9 +62,25 @@ class _Api:
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
 
     def get(self, path: str) -> dict[str, Any]:
-        self._connection.request("GET", path, headers=self._headers)
+        return self.send("GET", path)
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """None for what is not there."""
+        status, body = self._answer("GET", path, None)
+        return None if status == http.client.NOT_FOUND else _checked(status, body)
+
+    def send(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
+        return _checked(*self._answer(method, path, content))
+
+    def _answer(self, method: str, path: str, content: Any) -> tuple[int, dict[str, Any]]:
+        data = None if content is None else json.dumps(content)
+        headers = self._headers | ({"Content-Type": "application/json"} if data is not None else {})
+        self._connection.request(method, path, body=data, headers=headers)
         answer = self._connection.getresponse()
-        body: dict[str, Any] = json.loads(answer.read())
-        if answer.status != http.client.OK:
-            raise CommandError(f"the API server answered {answer.status}: {body.get('message', '')}")
-        return body
+        return answer.status, json.loads(answer.read())
+
+
+def _checked(status: int, body: dict[str, Any]) -> dict[str, Any]:
+    if status >= http.client.BAD_REQUEST:
+        raise CommandError(f"the API server answered {status}: {body.get('message', '')}")
+    return body

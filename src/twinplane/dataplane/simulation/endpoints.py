@@ -72,7 +72,7 @@ class Directory:
     def resolve(self, endpoint: Endpoint, client: str) -> Target | None:
         pod = self._pods.by_address(endpoint.address)
         if pod is not None:
-            return PodTarget(pod, endpoint.port) if _listens(pod, endpoint.port) else None
+            return PodTarget(pod, endpoint.port) if listens(pod, endpoint.port) else None
         node = self._nodes.at(endpoint.vpc, endpoint.address)
         if node is None:
             return None
@@ -83,7 +83,7 @@ class Directory:
         return self._router.node_port(node, endpoint.port, client)
 
 
-def _listens(pod: SimulatedPod, port: int) -> bool:
+def listens(pod: SimulatedPod, port: int) -> bool:
     """A pod that declares ports listens on those; one that declares none might listen anywhere."""
     declared = {number for container in pod.spec.containers for _, number, _ in container.ports}
     return pod.serving and (not declared or port in declared)

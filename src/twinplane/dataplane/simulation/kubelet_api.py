@@ -1,24 +1,27 @@
-"""The kubelets' HTTPS API, one server for all nodes of the process: what the API server asks for `kubectl logs`.
+"""The kubelets' HTTPS API, one server for all nodes of the process: what the API server asks for logs and streams.
 
-Only clients with a certificate of the cluster's CA get through TLS. A pod is found by namespace and name, so it does
-not matter which node's kubelet was meant.
+Only the API server is answered: its certificate is of the cluster's CA and names system:masters. A pod is found by
+namespace and name, so it does not matter which node's kubelet was meant.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from twinplane.clock import Clock, from_rfc3339
 from twinplane.dataplane.simulation.logs import Line, Logs, Ring, next_lines
 from twinplane.dataplane.simulation.pods import PodFleet, SimulatedPod
+from twinplane.dataplane.simulation.usage.routes import UsageRoutes
+from twinplane.dataplane.streaming.contract import Streams
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-SHUTDOWN_SECONDS = 1.0
+MASTERS = "system:masters"
 
 
 class LogOptions:
@@ -70,14 +73,33 @@ async def log_chunks(ring: Ring, options: LogOptions) -> AsyncIterator[bytes]:
 
 
 class KubeletApi:
-    def __init__(self, pods: PodFleet, logs: Logs, clock: Clock) -> None:
+    """`streams` answers exec, attach and port-forward; `usage` the metrics."""
+
+    def __init__(
+        self, pods: PodFleet, logs: Logs, clock: Clock, streams: Streams, *, usage: UsageRoutes | None = None
+    ) -> None:
+        self._usage = usage
         self._pods = pods
         self._logs = logs
         self._clock = clock
+        self._streams = streams
 
     async def run(self, host: str, port: int, context: ssl.SSLContext) -> None:
         """Serve until cancelled."""
+        async with self.listening() as protocol:
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(protocol, host, port, ssl=context)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                server.close()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Callable[[], asyncio.BaseProtocol]]:
+        """What answers connections, for listeners of all kinds."""
         from aiohttp import web
+
+        from twinplane.dataplane.streaming.server import accepting
 
         application = web.Application()
         application.add_routes(
@@ -87,14 +109,10 @@ class KubeletApi:
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs),
             ]
         )
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, host, port, ssl_context=context)
-            await site.start()
-            await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
+        if self._usage is not None:
+            application.add_routes(self._usage.routes())
+        async with accepting(application, self._streams, is_api_server) as protocol:
+            yield protocol
 
     async def _healthz(self, request: web.Request) -> web.Response:
         from aiohttp import web
@@ -105,7 +123,7 @@ class KubeletApi:
         import orjson
         from aiohttp import web
 
-        items = [pod.body for pod in self._pods.all()]
+        items = [self._pods.described(pod) for pod in self._pods.all()]
         body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
         return web.Response(body=orjson.dumps(body), content_type="application/json")
 
@@ -144,6 +162,17 @@ def log_refusal(pod: SimulatedPod, container: str, options: LogOptions) -> str |
     if not life.ever_started:
         return f'container "{container}" in pod "{pod.spec.name}" is waiting to start: ContainerCreating'
     return None
+
+
+def is_api_server(transport: asyncio.BaseTransport) -> bool:
+    """By its certificate: the cluster's CA signs those of users, too, who may not reach into every pod.
+
+    A connection without TLS comes from this process.
+    """
+    if transport.get_extra_info("ssl_object") is None:
+        return True
+    subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
+    return any(field == ("organizationName", MASTERS) for part in subject for field in part)
 
 
 def server_context(certificate: str, key: str, client_authority: str) -> ssl.SSLContext:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from twinplane.dataplane.simulation.fleet.failures import NO_POD_FAULT, PodFault
 from twinplane.dataplane.simulation.pod_spec import ContainerSpec, PodSpec
-from twinplane.dataplane.simulation.stages import Stages
+from twinplane.dataplane.simulation.stages import Delay, Stages
 
 KILLED_EXIT_CODE = 137
 
@@ -90,6 +91,8 @@ class PodLife:
     stages: Stages
     random: Random
     images: set[str]
+    fault: PodFault = NO_POD_FAULT
+    """What is wrong with it from outside; `set_fault` changes it."""
     containers: list[ContainerLife] = field(default_factory=list)
     started_at: float = 0.0
     sandbox_at: float | None = None
@@ -108,7 +111,7 @@ class PodLife:
     def begin(self, now: float) -> None:
         """The address is there: set up the sandbox."""
         if self.sandbox_at is None and not self.terminating:
-            self.sandbox_at = now + self.stages.sandbox.draw(self.random)
+            self.sandbox_at = now + self._draw(self.stages.sandbox)
 
     def terminate(self, now: float, grace_seconds: float) -> None:
         """SIGTERM to everything that runs; what has not started never will. Idempotent, but grace may get shorter."""
@@ -122,6 +125,16 @@ class PodLife:
             elif life.step != "done":
                 life.step, life.due = "done", None
         self.terminating = True
+
+    def set_fault(self, fault: PodFault, now: float) -> None:
+        """A failure begins or ends. Containers that run crash, or run on; what is slow or waits keeps its time."""
+        before, self.fault = self.fault, fault
+        if before.crash == fault.crash:
+            return
+        for life in self.containers:
+            if life.step == "running" and life.spec.kind == "main":
+                seconds = self.run_seconds(life)
+                life.exit_at = None if seconds is None else now + seconds
 
     def advance(self, now: float) -> bool:
         """Play what was due until `now`. True when anything changed."""
@@ -245,10 +258,10 @@ class PodLife:
         self._tell("pulling", life)
         life.step, life.pull_began = "pulling", now
         known = life.spec.image in self.images
-        life.due = now + (self.stages.start if known else self.stages.pull).draw(self.random)
+        life.due = now + self._draw(self.stages.start if known else self.stages.pull)
 
     def _pulled(self, life: ContainerLife, now: float) -> None:
-        if self.spec.image_pull_error:
+        if self.spec.image_pull_error or self.fault.pull_error:
             self._tell("pullFailed", life)
             self._tell("pullError", life)
             self._tell("pullBackoff", life)
@@ -262,7 +275,7 @@ class PodLife:
         self._prepare(life, now)
 
     def _prepare(self, life: ContainerLife, now: float) -> None:
-        life.step, life.due = "starting", now + self.stages.start.draw(self.random)
+        life.step, life.due = "starting", now + self._draw(self.stages.start)
 
     def _started(self, life: ContainerLife, now: float) -> None:
         if life.incarnation:
@@ -279,11 +292,16 @@ class PodLife:
         self._tell("started", life)
         self._log(life, now, f"container {life.spec.name} started")
 
+    def _draw(self, delay: Delay) -> float:
+        return delay.draw(self.random) * self.fault.slow
+
     def run_seconds(self, life: ContainerLife) -> float | None:
         if life.spec.kind == "sidecar":
             return None
         if life.spec.kind == "init":
             return self.stages.init_run.draw(self.random)
+        if self.fault.crash:
+            return self.stages.crash_run.draw(self.random)
         if self.spec.run_seconds is not None:
             return self.spec.run_seconds
         if self.spec.crash_loop:
@@ -293,7 +311,7 @@ class PodLife:
     def _exit_code(self, life: ContainerLife) -> int:
         if life.spec.kind != "main":
             return 0
-        return self.spec.exit_code or int(self.spec.crash_loop)
+        return self.spec.exit_code or int(self.spec.crash_loop or self.fault.crash)
 
     def _exit(self, life: ContainerLife, now: float, code: int) -> None:
         life.last = Exit(code, "Error" if code else "Completed", life.started_at, now, life.container_id)

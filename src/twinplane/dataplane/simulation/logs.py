@@ -51,9 +51,13 @@ class Logs:
     def ring(self, uid: str, container: str) -> Ring | None:
         return self._rings.get((uid, container))
 
+    def opened(self, uid: str, container: str) -> Ring:
+        """The same for a container that runs but may not have written anything yet."""
+        return self._rings.setdefault((uid, container), Ring())
+
     def write(self, uid: str, container: str, at: float, text: str, incarnation: int | None = None) -> None:
         """`incarnation` only where the container's life is told; other lines belong to the present one."""
-        ring = self._rings.setdefault((uid, container), Ring())
+        ring = self.opened(uid, container)
         if incarnation is not None:
             ring.incarnation = incarnation
         ring.lines.append(Line(at, ring.incarnation, text))

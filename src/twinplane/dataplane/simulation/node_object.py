@@ -19,6 +19,7 @@ from twinplane.dataplane.simulation.userdata import NodeSettings
 from twinplane.kubeclient.contract import Object
 
 LEASE_NAMESPACE = "kube-node-lease"
+LEASE_SECONDS = 40
 KUBELET_ENDPOINT_ANNOTATION = "twinplane.io/kubelet-endpoint"
 UNINITIALIZED_TAINT = {
     "key": "node.cloudprovider.kubernetes.io/uninitialized",
@@ -37,6 +38,15 @@ CONDITIONS = (
     ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
 )
+FLAPPING_CONDITIONS = (
+    *CONDITIONS[:-1],
+    (
+        "Ready",
+        "False",
+        "KubeletNotReady",
+        "PLEG is not healthy: pleg was last seen active 3m0s ago; threshold is 3m0s",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +60,16 @@ class NodeSpec:
     zone_id: str
     version: str
     kubelet_endpoint: str
+    provider_id: str
 
     @property
     def name(self) -> str:
         return self.instance.private_dns_name
+
+    @property
+    def has_cloud(self) -> bool:
+        """A cloud controller will initialize it."""
+        return self.provider_id.startswith("aws://")
 
     @property
     def max_pods(self) -> int:
@@ -61,7 +77,6 @@ class NodeSpec:
 
 
 def node_object(spec: NodeSpec, now: float) -> Object:
-    instance = spec.instance
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -71,8 +86,8 @@ def node_object(spec: NodeSpec, now: float) -> Object:
             "annotations": node_annotations(spec),
         },
         "spec": {
-            "providerID": f"aws:///{instance.availability_zone}/{instance.instance_id}",
-            "taints": [UNINITIALIZED_TAINT, *spec.settings.taints],
+            "providerID": spec.provider_id,
+            "taints": [*([UNINITIALIZED_TAINT] if spec.has_cloud else []), *spec.settings.taints],
         },
         "status": node_status(spec, now, now),
     }
@@ -107,7 +122,7 @@ def node_labels(spec: NodeSpec) -> dict[str, str]:
     }
 
 
-def node_status(spec: NodeSpec, now: float, since: float) -> dict[str, Any]:
+def node_status(spec: NodeSpec, now: float, since: float, *, ready: bool = True) -> dict[str, Any]:
     """`since` is when the node became what it is: conditions keep that as their transition."""
     return {
         "capacity": capacity(spec.kind, spec.max_pods),
@@ -117,13 +132,13 @@ def node_status(spec: NodeSpec, now: float, since: float) -> dict[str, Any]:
             {"type": "InternalDNS", "address": spec.name},
             {"type": "Hostname", "address": spec.name},
         ],
-        "conditions": node_conditions(now, since),
+        "conditions": node_conditions(now, since, ready=ready),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": node_info(spec),
     }
 
 
-def node_conditions(now: float, since: float) -> list[dict[str, str]]:
+def node_conditions(now: float, since: float, *, ready: bool = True) -> list[dict[str, str]]:
     return [
         {
             "type": name,
@@ -133,7 +148,7 @@ def node_conditions(now: float, since: float) -> list[dict[str, str]]:
             "lastHeartbeatTime": rfc3339(now),
             "lastTransitionTime": rfc3339(since),
         }
-        for name, status, reason, message in CONDITIONS
+        for name, status, reason, message in (CONDITIONS if ready else FLAPPING_CONDITIONS)
     ]
 
 
@@ -153,9 +168,8 @@ def node_info(spec: NodeSpec) -> dict[str, str]:
     }
 
 
-def lease_object(node: Object, period: float, now: float) -> Object:
-    name = node["metadata"]["name"]
-    owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"]}
+def lease_object(name: str, uid: str, period: float, now: float) -> Object:
+    owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -165,4 +179,8 @@ def lease_object(node: Object, period: float, now: float) -> Object:
 
 
 def lease_spec(holder: str, period: float, now: float) -> dict[str, Any]:
-    return {"holderIdentity": holder, "leaseDurationSeconds": int(4 * period), "renewTime": rfc3339_micro(now)}
+    """The kubelet renews four times in a lease's 40 s. Where the period has grown with the fleet, twice must do: the
+    control plane gives a node the time of its lease before it takes it for lost.
+    """
+    seconds = max(LEASE_SECONDS, int(2 * period))
+    return {"holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": rfc3339_micro(now)}

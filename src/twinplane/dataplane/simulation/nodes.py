@@ -14,7 +14,9 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from twinplane.dataplane.simulation.aws import AwsError
-from twinplane.dataplane.simulation.capacity import InstanceType, parse_instance_type
+from twinplane.dataplane.simulation.capacity import InstanceType, allocatable, parse_instance_type
+from twinplane.dataplane.simulation.fleet.failures import NO_NODE_FAULT, NodeFault
+from twinplane.dataplane.simulation.fleet.member import PROVIDER, FleetInstance
 from twinplane.dataplane.simulation.instances import Instance
 from twinplane.dataplane.simulation.node_object import (
     LEASE_NAMESPACE,
@@ -32,7 +34,7 @@ from twinplane.dataplane.simulation.timers import Timers
 from twinplane.dataplane.simulation.userdata import node_settings
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.meta import condition_is, condition_of, time_of
+from twinplane.kubeclient.meta import condition_of, time_of, uid_of
 from twinplane.kubeclient.resources import LEASES, NODES
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0
 HEARTBEAT_SECONDS_PER_NODE = 0.02
 STATUS_SECONDS = 300.0
+HEARTBEATS_PER_STATUS = 6.0
 REGISTER_RETRY_SECONDS = 2.0
 
 
@@ -58,10 +61,26 @@ class NodeTemplate:
 @dataclass(slots=True, eq=False)
 class SimulatedNode:
     spec: NodeSpec
-    object: Object
+    uid: str
+    ready: str
+    """Status of the condition Ready as the API server has it."""
     since: float
+    """When that began."""
+    allocatable: dict[str, str]
     images: set[str] = field(default_factory=set)
     lease_known: bool = False
+    fault: NodeFault = NO_NODE_FAULT
+
+    @property
+    def member(self) -> FleetInstance | None:
+        """For a node of a fleet."""
+        instance = self.spec.instance
+        return instance if isinstance(instance, FleetInstance) else None
+
+    @property
+    def silent(self) -> bool:
+        """Lost: nobody hears anything from it, for the time being."""
+        return self.fault.silent
 
     @property
     def name(self) -> str:
@@ -84,7 +103,9 @@ class NodeFleet:
         template: NodeTemplate,
         up: Callable[[SimulatedNode], None],
         down: Callable[[SimulatedNode], None],
+        back: Callable[[SimulatedNode], None],
     ) -> None:
+        """`back` is told of nodes that were silent for a while."""
         clock = runtime.clock
         self._client = runtime.client
         self._aws = runtime.aws
@@ -93,11 +114,15 @@ class NodeFleet:
         self._template = template
         self._up = up
         self._down = down
+        self._back = back
         self._instances: dict[str, Instance] = {}
         self._nodes: dict[str, SimulatedNode] = {}
+        self._faults: dict[str, NodeFault] = {}
+        """Of instances that have one."""
         self._by_name: dict[str, SimulatedNode] = {}
         self._by_address: dict[tuple[str, str], SimulatedNode] = {}
         self._kinds: dict[str, InstanceType] = {}
+        self._allocatables: dict[tuple[str, int], dict[str, str]] = {}
         self._zone_ids: dict[str, str] = {}
         self._outbox = Outbox("nodes", self._write)
         self._timers = Timers(clock, self._timer)
@@ -122,6 +147,11 @@ class NodeFleet:
         """A node that runs and is registered."""
         return self._by_name.get(name)
 
+    @property
+    def only_name(self) -> str:
+        """Of the one node that there is; empty when there are several or none."""
+        return next(iter(self._by_name)) if len(self._by_name) == 1 else ""
+
     def at(self, vpc_id: str, address: str) -> SimulatedNode | None:
         return self._by_address.get((vpc_id, address))
 
@@ -142,14 +172,45 @@ class NodeFleet:
             if not known:
                 self._timers.set(Task("boot", instance_id), self._clock.now() + self._template.boot_seconds)
 
+    def start(self, instance: Instance) -> None:
+        """Boot a node of a fleet; one that runs already with other properties registers anew."""
+        known = instance.instance_id in self._nodes
+        self._instances[instance.instance_id] = instance
+        delay = 0.0 if known else self._template.boot_seconds
+        self._timers.set(Task("boot", instance.instance_id), self._clock.now() + delay)
+
+    def stop(self, instance_id: str) -> None:
+        if instance_id in self._instances:
+            self._stop(instance_id)
+
+    def set_fault(self, instance_id: str, fault: NodeFault) -> None:
+        before = self._faults.pop(instance_id, NO_NODE_FAULT)
+        if fault != NO_NODE_FAULT:
+            self._faults[instance_id] = fault
+        node = self._nodes.get(instance_id)
+        if node is None or fault == before:
+            return
+        node.fault = fault
+        if not fault.silent:
+            self._outbox.put(Task("status", instance_id))
+        if before.silent and not fault.silent:
+            self._outbox.put(Task("lease", instance_id))
+            self._back(node)
+
     @property
     def heartbeat_seconds(self) -> float:
         return max(HEARTBEAT_SECONDS, HEARTBEAT_SECONDS_PER_NODE * len(self._nodes))
+
+    @property
+    def status_seconds(self) -> float:
+        """A status costs a Node object, many times a lease, so it must not come more often beside a slower pulse."""
+        return max(STATUS_SECONDS, HEARTBEATS_PER_STATUS * self.heartbeat_seconds)
 
     # -- the inside ----------------------------------------------------------------------------------------------
 
     def _stop(self, instance_id: str) -> None:
         del self._instances[instance_id]
+        self._faults.pop(instance_id, None)
         for what in ("boot", "lease", "status"):
             self._timers.cancel(Task(what, instance_id))
         node = self._nodes.pop(instance_id, None)
@@ -168,7 +229,11 @@ class NodeFleet:
             await self._writers[key.what](key.instance_id)
 
     async def _register(self, instance_id: str) -> None:
+        fault = self._faults.get(instance_id, NO_NODE_FAULT)
         try:
+            if fault.silent:
+                self._timers.set(Task("boot", instance_id), self._clock.now() + REGISTER_RETRY_SECONDS)
+                return
             spec = await self._spec(self._instances[instance_id])
             body = await self._create_or_adopt(spec)
         except (AwsError, ApiError) as error:
@@ -179,12 +244,17 @@ class NodeFleet:
             return
         ready = condition_of(body, "Ready") or {}
         since = time_of(ready.get("lastTransitionTime")) or self._clock.now()
-        node = self._nodes[instance_id] = SimulatedNode(spec, body, since)
+        allocatable = self._allocatable(spec)
+        node = SimulatedNode(spec, uid_of(body), str(ready.get("status")), since, allocatable, fault=fault)
+        before = self._nodes.get(instance_id)
+        if before is not None:
+            node.images, node.lease_known = before.images, before.lease_known
+        self._nodes[instance_id] = node
         self._by_name[node.name] = node
         self._by_address[spec.instance.vpc_id, spec.instance.private_ip] = node
         await self._renew(instance_id)
         spread = self._random.random()
-        self._timers.set(Task("status", instance_id), self._clock.now() + STATUS_SECONDS * (0.5 + spread / 2))
+        self._timers.set(Task("status", instance_id), self._clock.now() + self.status_seconds * (0.5 + spread / 2))
         self._up(node)
 
     async def _create_or_adopt(self, spec: NodeSpec) -> Object:
@@ -201,14 +271,19 @@ class NodeFleet:
             return await self._client.create(NODES, wanted)
         patch = {"metadata": {"labels": node_labels(spec), "annotations": node_annotations(spec)}}
         await self._client.patch(NODES, spec.name, patch)
-        return await self._patch_status(spec, found)
+        ready = condition_of(found, "Ready") or {}
+        since = time_of(ready.get("lastTransitionTime")) if ready.get("status") == "True" else 0.0
+        return await self._patch_status(spec, since or self._clock.now(), ready=True)
 
-    async def _patch_status(self, spec: NodeSpec, found: Object) -> Object:
-        now = self._clock.now()
-        since = now
-        if condition_is(found, "Ready"):
-            since = time_of((condition_of(found, "Ready") or {}).get("lastTransitionTime")) or now
-        patch = {"status": node_status(spec, now, since)}
+    def _allocatable(self, spec: NodeSpec) -> dict[str, str]:
+        """Shared by the nodes that have the same."""
+        key = (spec.kind.name, spec.max_pods)
+        if key not in self._allocatables:
+            self._allocatables[key] = allocatable(spec.kind, spec.max_pods)
+        return self._allocatables[key]
+
+    async def _patch_status(self, spec: NodeSpec, since: float, *, ready: bool) -> Object:
+        patch = {"status": node_status(spec, self._clock.now(), since, ready=ready)}
         return await self._client.patch(NODES, spec.name, patch, subresource="status", patch_type=STRATEGIC)
 
     async def _spec(self, instance: Instance) -> NodeSpec:
@@ -217,19 +292,23 @@ class NodeFleet:
             name = quote(instance.instance_type, safe="")
             facts = await self._aws.get(f"/_twinplane/instance-types/{name}")
             kind = self._kinds[instance.instance_type] = parse_instance_type(instance.instance_type, facts)
+        member = instance if isinstance(instance, FleetInstance) else None
+        zone = instance.availability_zone
         return NodeSpec(
             instance=instance,
             kind=kind,
-            settings=node_settings(instance.user_data),
+            settings=member.settings if member is not None else node_settings(instance.user_data),
             region=self._template.region,
             zone_id=await self._zone_id(instance.availability_zone),
             version=self._template.version,
             kubelet_endpoint=self._template.kubelet_endpoint,
+            provider_id=f"{PROVIDER}{instance.instance_id}" if member else f"aws:///{zone}/{instance.instance_id}",
         )
 
     async def _zone_id(self, zone: str) -> str:
         if zone not in self._zone_ids:
             answer = await self._aws.ec2("DescribeAvailabilityZones", {})
+            self._zone_ids[zone] = ""
             for item in answer.findall("availabilityZoneInfo/item"):
                 self._zone_ids[item.findtext("zoneName") or ""] = item.findtext("zoneId") or ""
         return self._zone_ids.get(zone, "")
@@ -240,6 +319,8 @@ class NodeFleet:
             return
         period = self.heartbeat_seconds
         self._timers.set(Task("lease", instance_id), self._clock.now() + period * (0.9 + self._random.random() / 10))
+        if node.silent:
+            return
         try:
             if node.lease_known:
                 patch = {"spec": lease_spec(node.name, period, self._clock.now())}
@@ -253,7 +334,7 @@ class NodeFleet:
             node.lease_known = False
 
     async def _create_lease(self, node: SimulatedNode, period: float) -> None:
-        lease = lease_object(node.object, period, self._clock.now())
+        lease = lease_object(node.name, node.uid, period, self._clock.now())
         try:
             await self._client.create(LEASES, lease, LEASE_NAMESPACE)
         except ApiError as error:
@@ -267,10 +348,14 @@ class NodeFleet:
         node = self._nodes.get(instance_id)
         if node is None:
             return
-        self._timers.set(Task("status", instance_id), self._clock.now() + STATUS_SECONDS)
+        self._timers.set(Task("status", instance_id), self._clock.now() + self.status_seconds)
+        if node.silent:
+            return
+        ready = not node.fault.unready
+        since = node.since if node.ready == str(ready) else self._clock.now()
         try:
-            found = await self._client.get(NODES, node.name)
-            node.object = await self._patch_status(node.spec, found)
+            body = await self._patch_status(node.spec, since, ready=ready)
+            node.ready, node.since = str(ready), time_of((condition_of(body, "Ready") or {}).get("lastTransitionTime"))
         except ApiError as error:
             if error.code != 404:
                 raise
@@ -280,5 +365,9 @@ class NodeFleet:
         if new is None:
             return
         node = self._by_name.get(new["metadata"]["name"])
-        if node is not None and not condition_is(new, "Ready"):
+        if node is None:
+            return
+        ready = condition_of(new, "Ready") or {}
+        node.ready, node.since = str(ready.get("status")), time_of(ready.get("lastTransitionTime"))
+        if node.ready != str(not node.fault.unready) and not node.silent:
             self._outbox.put(Task("status", node.spec.instance.instance_id))

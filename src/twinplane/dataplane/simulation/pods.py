@@ -7,57 +7,31 @@ is given its inputs (an address, a deletion, the time) and its outputs are writt
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
-from twinplane.clock import rfc3339
 from twinplane.dataplane.simulation import kubelet_admission
-from twinplane.dataplane.simulation.addresses import Addresses, AddressPool
+from twinplane.dataplane.simulation.addresses import NO_ADDRESS, Addresses, AddressPool
+from twinplane.dataplane.simulation.fleet.failures import NO_POD_FAULT, Failure, PodFacts, PodFault, pod_fault
 from twinplane.dataplane.simulation.lifecycle import PodLife
 from twinplane.dataplane.simulation.logs import Logs
 from twinplane.dataplane.simulation.nodes import SimulatedNode
 from twinplane.dataplane.simulation.outbox import Outbox
-from twinplane.dataplane.simulation.pod_spec import PodSpec, pod_spec
+from twinplane.dataplane.simulation.pod_spec import pod_spec
 from twinplane.dataplane.simulation.pod_status import pod_status, recovered_life
-from twinplane.dataplane.simulation.runtime import STRATEGIC, Runtime
+from twinplane.dataplane.simulation.pod_writer import PodWriter
+from twinplane.dataplane.simulation.runtime import Runtime
+from twinplane.dataplane.simulation.simulated_pod import FINISHED, SimulatedPod
 from twinplane.dataplane.simulation.stages import Stages
 from twinplane.dataplane.simulation.timers import Timers
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.informer_contract import Informer
-from twinplane.kubeclient.meta import is_deleting, uid_of
-from twinplane.kubeclient.resources import PODS
+from twinplane.kubeclient.meta import is_deleting, labels_of, name_of, namespace_of, uid_of
 
-log = logging.getLogger(__name__)
+__all__ = ["PodFleet", "SimulatedPod"]
 
-FINISHED = ("Succeeded", "Failed")
+ADDRESS_RETRY_SECONDS = 5.0
 BY_NODE = "node"
-
-
-@dataclass(slots=True, eq=False)
-class SimulatedPod:
-    """`body` is the object as last seen; `life` is None for a pod that the node refused."""
-
-    spec: PodSpec
-    body: Object
-    node: SimulatedNode
-    life: PodLife
-    requests: dict[str, int]
-    address: str = ""
-    terminal: bool = False
-    """Succeeded or Failed, and written so: nothing will happen any more but its deletion."""
-    refused: kubelet_admission.Refusal | None = None
-    deleted: bool = False
-    """Its last DELETE was accepted; finalizers may still keep the object."""
-
-    @property
-    def serving(self) -> bool:
-        """Something answers at its address."""
-        return bool(self.address) and any(
-            container.running for container in self.life.containers if container.spec.kind != "init"
-        )
 
 
 class PodFleet:
@@ -67,9 +41,12 @@ class PodFleet:
         informer: Informer,
         stages: Stages,
         logs: Logs,
+        *,
         node: Callable[[str], SimulatedNode | None],
+        failures: Callable[[str], Sequence[Failure]] = lambda fleet: (),
     ) -> None:
-        """`node` gives a node of ours that runs, by name."""
+        """`node` gives a node of ours that runs, by name; `failures` those of a fleet."""
+        self._failures = failures
         self._runtime = runtime
         self._clock = runtime.clock
         self._informer = informer
@@ -79,6 +56,7 @@ class PodFleet:
         self._pods: dict[str, SimulatedPod] = {}
         self._by_node: defaultdict[str, dict[str, SimulatedPod]] = defaultdict(dict)
         self._by_address: dict[str, SimulatedPod] = {}
+        self._writer = PodWriter(runtime)
         self._outbox = Outbox("pods", self._write)
         self._timers = Timers(runtime.clock, self._timer)
         self.addresses = Addresses(runtime.aws, runtime.clock, self._assigned, self._no_address)
@@ -113,24 +91,66 @@ class PodFleet:
         body = self._informer.get(name, namespace)
         return self._pods.get(uid_of(body)) if body is not None else None
 
+    def living(self, uid: str) -> bool:
+        """It is known, and where its containers are."""
+        return uid in self._pods
+
+    def addresses_in_use(self) -> Iterable[str]:
+        """Of all pods that have a node, ours or not."""
+        statuses = ((body["status"], body["spec"]) for body in self._informer.list())
+        return [status["podIP"] for status, spec in statuses if status.get("podIP") and not spec.get("hostNetwork")]
+
+    def described(self, pod: SimulatedPod) -> Object:
+        """The pod with its status as of now. Of the spec only what the simulation reads is there."""
+        status = pod_status(pod.life, self._clock.now(), pod.node.spec.instance.private_ip, pod.address, pod.body)
+        return {**pod.body, "status": status}
+
     def all(self) -> Iterable[SimulatedPod]:
         return self._pods.values()
 
     # -- nodes come and go ---------------------------------------------------------------------------------------
 
     def node_up(self, node: SimulatedNode) -> None:
+        bodies = self._informer.by_index(BY_NODE, node.name)
+        if node.member is None:
+            self._open_pool(node, bodies)
+        for pod in self.on_node(node.name):
+            # It has registered anew, with other properties.
+            pod.node = node
+        for body in bodies:
+            self._changed(None, body)
+
+    def _open_pool(self, node: SimulatedNode, bodies: Iterable[Object]) -> None:
         instance, kind = node.spec.instance, node.spec.kind
         pool = AddressPool(instance.instance_id, instance.subnet_id, kind.interfaces, kind.addresses_per_interface - 1)
         pool.learn(instance.network_interface_id, set())
-        bodies = self._informer.by_index(BY_NODE, node.name)
         # What runs is claimed before anything is handed out anew.
         for body in bodies:
             address = (body.get("status") or {}).get("podIP")
             if address and not body["spec"].get("hostNetwork") and body["status"].get("phase") not in FINISHED:
                 pool.claim(uid_of(body), address)
         self.addresses.open(node.name, pool)
-        for body in bodies:
-            self._changed(None, body)
+
+    def node_back(self, node: SimulatedNode) -> None:
+        """It was silent: now it says what became of its pods."""
+        for uid in self._by_node.get(node.name, ()):
+            self._outbox.put(uid)
+
+    def failures_changed(self) -> None:
+        """Failures of pods have begun or ended."""
+        now = self._clock.now()
+        for pod in self._pods.values():
+            fault = self._fault(pod.body, pod.node, now)
+            if fault != pod.life.fault and not pod.terminal:
+                pod.life.set_fault(fault, now)
+                self._wake(pod)
+
+    def _fault(self, body: Object, node: SimulatedNode, now: float) -> PodFault:
+        member = node.member
+        failures = self._failures(member.fleet) if member is not None else ()
+        if member is None or not failures:
+            return NO_POD_FAULT
+        return pod_fault(failures, PodFacts(namespace_of(body), name_of(body), labels_of(body)), member.facts, now)
 
     def node_down(self, node: SimulatedNode) -> None:
         """The instance is gone: its pods answer no more, and nobody is left to say so."""
@@ -171,12 +191,13 @@ class PodFleet:
             life = recovered_life(spec, body, self._stages, self._runtime.random, node.images)
         else:
             life = PodLife(spec, self._stages, self._runtime.random, node.images, started_at=now)
+        life.fault = self._fault(body, node, now)
         pod = SimulatedPod(spec, body, node, life, kubelet_admission.requests_of(body))
         pod.terminal = status.get("phase") in FINISHED
         self._pods[spec.uid] = pod
         if not seen and not pod.terminal and not is_deleting(body):
             others = [other.requests for other in self.on_node(node.name) if not other.terminal]
-            pod.refused = kubelet_admission.refusal(body, others, node.object["status"]["allocatable"])
+            pod.refused = kubelet_admission.refusal(body, others, node.allocatable)
         self._by_node[node.name][spec.uid] = pod
         if pod.refused is not None:
             pod.terminal = True
@@ -190,12 +211,30 @@ class PodFleet:
         if pod.spec.host_network:
             self._has_address(pod, pod.node.spec.instance.private_ip)
         elif address:
-            self.addresses.claim(pod.node.name, uid, address)
+            self._claim_address(pod, address)
             self._has_address(pod, address)
         else:
-            self.addresses.request(pod.node.name, uid)
+            self._request_address(pod)
         if fresh:
             self._outbox.put(uid)
+
+    def _claim_address(self, pod: SimulatedPod, address: str) -> None:
+        member = pod.node.member
+        if member is not None:
+            member.addresses.claim(address)
+        else:
+            self.addresses.claim(pod.node.name, pod.spec.uid, address)
+
+    def _request_address(self, pod: SimulatedPod) -> None:
+        """Of the fleet's own range at once, or of the VPC when EC2 has one."""
+        member = pod.node.member
+        if member is None:
+            self.addresses.request(pod.node.name, pod.spec.uid)
+        elif (address := member.addresses.take()) is not None:
+            self._has_address(pod, address)
+        else:
+            self._no_address(pod.spec.uid, NO_ADDRESS)
+            self._timers.set(pod.spec.uid, self._clock.now() + ADDRESS_RETRY_SECONDS)
 
     def _assigned(self, uid: str, address: str) -> None:
         pod = self._pods.get(uid)
@@ -238,14 +277,20 @@ class PodFleet:
     def _free_address(self, pod: SimulatedPod) -> None:
         if self._by_address.get(pod.address) is pod:
             del self._by_address[pod.address]
+            if pod.node.member is not None:
+                pod.node.member.addresses.give_back(pod.address)
         pod.address = ""
-        self.addresses.release(pod.node.name, pod.spec.uid)
+        if pod.node.member is None:
+            self.addresses.release(pod.node.name, pod.spec.uid)
 
     # -- time passes ---------------------------------------------------------------------------------------------
 
     def _timer(self, key: Hashable) -> None:
         pod = self._pods.get(str(key))
         if pod is None:
+            return
+        if not pod.address and not pod.terminal and not pod.life.terminating and pod.node.member is not None:
+            self._request_address(pod)
             return
         if pod.life.advance(self._clock.now()):
             self._outbox.put(key)
@@ -259,57 +304,15 @@ class PodFleet:
 
     def _tell(self, pod: SimulatedPod) -> None:
         told, logged = pod.life.drain()
-        for event in told:
+        for event in () if pod.node.silent else told:
             self._runtime.events.event(pod.body, event.type, event.reason, event.message)
         for line in logged:
             self._logs.write(pod.spec.uid, line.container, line.at, line.text, line.incarnation)
 
-    # -- writing -------------------------------------------------------------------------------------------------
-
     async def _write(self, key: Hashable) -> None:
         pod = self._pods.get(str(key))
-        if pod is None:
+        if pod is None or pod.node.silent:
             return
-        try:
-            if pod.life.terminating and pod.life.stopped:
-                if not pod.deleted:
-                    await self._delete(pod)
-            else:
-                await self._write_status(pod)
-        except ApiError as error:
-            # Gone, or another pod of the same name by now: the informer will say so.
-            if error.code not in (404, 409):
-                raise
-
-    async def _write_status(self, pod: SimulatedPod) -> None:
-        if pod.refused is not None:
-            await self._write_refusal(pod)
-            return
-        status = pod_status(pod.life, self._clock.now(), pod.node.spec.instance.private_ip, pod.address, pod.body)
-        await self._patch(pod, status)
-        if status["phase"] in FINISHED and pod.life.stopped and not pod.terminal:
-            pod.terminal = True
+        await self._writer.write(pod)
+        if pod.deleted or (pod.terminal and pod.life.stopped):
             self._free_address(pod)
-
-    async def _write_refusal(self, pod: SimulatedPod) -> None:
-        assert pod.refused is not None
-        reason, message = pod.refused
-        self._runtime.events.event(pod.body, "Warning", reason, message)
-        text = f"Pod was rejected: {message}"
-        started = rfc3339(pod.life.started_at)
-        await self._patch(pod, {"phase": "Failed", "reason": reason, "message": text, "startTime": started})
-
-    async def _patch(self, pod: SimulatedPod, status: dict[str, object]) -> None:
-        patch = {"metadata": {"uid": pod.spec.uid}, "status": status}
-        spec = pod.spec
-        await self._runtime.client.patch(
-            PODS, spec.name, patch, spec.namespace, subresource="status", patch_type=STRATEGIC
-        )
-
-    async def _delete(self, pod: SimulatedPod) -> None:
-        spec = pod.spec
-        if not pod.terminal and pod.life.sandboxed:
-            await self._write_status(pod)
-        await self._runtime.client.delete(PODS, spec.name, spec.namespace, grace_period_seconds=0, uid=spec.uid)
-        pod.deleted = True
-        self._free_address(pod)

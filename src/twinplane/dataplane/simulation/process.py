@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
@@ -12,19 +13,28 @@ from twinplane.clock import Clock, SystemClock
 from twinplane.dataplane.simulation.aws import HttpAws
 from twinplane.dataplane.simulation.config import SimulationConfig
 from twinplane.dataplane.simulation.endpoints import Aliases, Directory, EndpointListener
+from twinplane.dataplane.simulation.event_limit import LimitedRecorder
+from twinplane.dataplane.simulation.fleet.failures import Failure
+from twinplane.dataplane.simulation.fleet.fleets import Fleets
+from twinplane.dataplane.simulation.fleet.spec import LABEL, NAMESPACE
 from twinplane.dataplane.simulation.instances import Instance, InstanceFeed
 from twinplane.dataplane.simulation.kubelet_api import KubeletApi, server_context
 from twinplane.dataplane.simulation.logs import Logs
+from twinplane.dataplane.simulation.node_record import slim_node
 from twinplane.dataplane.simulation.nodes import NodeFleet, NodeTemplate, SimulatedNode
+from twinplane.dataplane.simulation.pod_record import Records
 from twinplane.dataplane.simulation.pods import PodFleet, SimulatedPod
 from twinplane.dataplane.simulation.runtime import Runtime
 from twinplane.dataplane.simulation.services import ServiceRouter
 from twinplane.dataplane.simulation.signing import Signer
 from twinplane.dataplane.simulation.stages import Stages, default_stages
+from twinplane.dataplane.simulation.streams.streams import SimulatedStreams
+from twinplane.dataplane.simulation.usage.consumption import Consumption, FleetUsage
+from twinplane.dataplane.simulation.usage.routes import UsageRoutes
 from twinplane.kubeclient.event_recorder import EventBroadcaster
 from twinplane.kubeclient.http import HttpClient
 from twinplane.kubeclient.informer import SharedInformer
-from twinplane.kubeclient.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
+from twinplane.kubeclient.resources import CONFIG_MAPS, ENDPOINT_SLICES, NODES, PODS, SERVICES
 
 HOST = "127.0.0.1"
 CONNECT_RETRY_SECONDS = 0.05
@@ -35,16 +45,31 @@ class Simulation:
 
     def __init__(self, runtime: Runtime, template: NodeTemplate, stages: Stages | None = None) -> None:
         client, random = runtime.client, runtime.random
+        records = Records(self._living)
         # Pods that have a node: the only ones that concern kubelets, in one watch for all of them.
-        self._pod_informer = SharedInformer(client, PODS, random, field_selector="spec.nodeName!=")
-        self._node_informer = SharedInformer(client, NODES, random)
+        self._pod_informer = SharedInformer(
+            client, PODS, random, field_selector="spec.nodeName!=", transform=records.slim
+        )
+        self._node_informer = SharedInformer(client, NODES, random, transform=slim_node)
+        self._fleet_informer = SharedInformer(client, CONFIG_MAPS, random, namespace=NAMESPACE, label_selector=LABEL)
         self._service_informer = SharedInformer(client, SERVICES, random)
         self._slice_informer = SharedInformer(client, ENDPOINT_SLICES, random)
         self._clock = runtime.clock
         self.logs = Logs()
-        self.pods = PodFleet(runtime, self._pod_informer, stages or default_stages(), self.logs, self._node)
-        self.nodes = NodeFleet(runtime, template, self.pods.node_up, self.pods.node_down)
+        self.pods = PodFleet(
+            runtime, self._pod_informer, stages or default_stages(), self.logs, node=self._node, failures=self._failures
+        )
+        self.nodes = NodeFleet(runtime, template, self.pods.node_up, self.pods.node_down, self.pods.node_back)
+        self.fleets = Fleets(
+            runtime,
+            config_maps=self._fleet_informer,
+            node_objects=self._node_informer,
+            pods_in_use=self.pods.addresses_in_use,
+            nodes=self.nodes,
+            changed=self.pods.failures_changed,
+        )
         self._node_informer.add_handler(self.nodes.node_changed)
+        self.consumption = Consumption(self.pods, self._usage)
         router = ServiceRouter(
             self._service_informer, self._slice_informer, self.pods.by_address, runtime.clock, random
         )
@@ -55,7 +80,13 @@ class Simulation:
 
     async def run(self) -> None:
         """Until cancelled."""
-        informers = [self._pod_informer, self._node_informer, self._service_informer, self._slice_informer]
+        informers = [
+            self._pod_informer,
+            self._node_informer,
+            self._fleet_informer,
+            self._service_informer,
+            self._slice_informer,
+        ]
         async with asyncio.TaskGroup() as group:
             for informer in informers:
                 group.create_task(informer.run(), name=f"informer {informer.resource.plural}")
@@ -66,11 +97,14 @@ class Simulation:
             await self._pod_informer.wait_synced()
             self._synced.set()
             self.nodes.apply(self._latest)
+            await self._node_informer.wait_synced()
+            await self._fleet_informer.wait_synced()
+            group.create_task(self.fleets.run(), name="fleets")
 
     @property
     def idle(self) -> bool:
         """Nodes and pods are as the account and the API server want them, until the next timer of a pod."""
-        return self._synced.is_set() and self.nodes.idle and self.pods.idle
+        return self._synced.is_set() and self.fleets.idle and self.nodes.idle and self.pods.idle
 
     def answered(self, pod: SimulatedPod, text: str) -> None:
         """A pod answered a request: that is what its first container logs."""
@@ -78,6 +112,17 @@ class Simulation:
 
     def _node(self, name: str) -> SimulatedNode | None:
         return self.nodes.get(name)
+
+    def _living(self, uid: str) -> bool:
+        return self.pods.living(uid)
+
+    def _usage(self, fleet: str) -> FleetUsage | None:
+        found = self.fleets.get(fleet)
+        return FleetUsage(found.spec.models, found.spec.rules) if found is not None else None
+
+    def _failures(self, fleet: str) -> Sequence[Failure]:
+        found = self.fleets.get(fleet)
+        return found.failures if found is not None else ()
 
     def _instances(self, instances: list[Instance]) -> None:
         self._latest = instances
@@ -102,11 +147,21 @@ async def run(config: SimulationConfig) -> None:
     ):
         broadcaster = EventBroadcaster(client, clock)
         aws = HttpAws(session, config.aws_endpoint, signer, clock)
-        runtime = Runtime(client, aws, clock, Random(), broadcaster.recorder("kubelet"))
+        events = LimitedRecorder(broadcaster.recorder("kubelet"), clock)
+        runtime = Runtime(client, aws, clock, Random(), events)
         simulation = Simulation(runtime, _template(config))
         aliases = Aliases(Path(config.aliases_file))
         listener = EndpointListener(config.endpoint_port, aliases, simulation.directory, simulation.answered)
-        api = KubeletApi(simulation.pods, simulation.logs, clock)
+        streams = SimulatedStreams(
+            simulation.pods,
+            simulation.logs,
+            clock,
+            simulation.directory,
+            answered=simulation.answered,
+            read_pod=lambda namespace, name: client.get(PODS, name, namespace),
+        )
+        usage = UsageRoutes(simulation.nodes, simulation.consumption, clock)
+        api = KubeletApi(simulation.pods, simulation.logs, clock, streams, usage=usage)
         async with asyncio.TaskGroup() as group:
             group.create_task(broadcaster.run(), name="events")
             group.create_task(_run_when_reachable(simulation, config.api_server), name="simulation")

@@ -1,0 +1,239 @@
+"""fleet apply, delete, get, inject: simulated nodes by the thousand, and what goes wrong with them.
+
+The fleet is a ConfigMap in the cluster; its simulation process does the rest, now or when it is back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twinplane.cli.cluster import account_of
+from twinplane.cli.command import Command, cluster_flag, output_flag
+from twinplane.cli.eksctl.nodes import Api
+from twinplane.cli.output import CommandError, Progress, print_document, print_table
+from twinplane.cli.region_access import region_access
+from twinplane.cli.token import iam_token
+from twinplane.dataplane.simulation.document import InvalidFleet, duration, share
+from twinplane.dataplane.simulation.fleet.failures import KINDS, Failure, check_failure, read_stored, stored
+from twinplane.dataplane.simulation.fleet.spec import (
+    CONFIG_MAP_PREFIX,
+    FAILURES_KEY,
+    FILE_KEY,
+    LABEL,
+    NAMESPACE,
+    FleetSpec,
+    read_fleet,
+)
+
+CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+BYTES_MAX = 1_000_000
+"""A ConfigMap holds one MiB."""
+POLL_SECONDS = 0.5
+WAIT_SECONDS_MAX = 600.0
+
+
+def _apply_arguments(parser: argparse.ArgumentParser) -> None:
+    cluster_flag(parser)
+    parser.add_argument("-f", "--filename", required=True, metavar="FILE", help="the fleet file; - for standard input")
+    parser.add_argument("--wait", action="store_true", help="until every node of the fleet is Ready")
+
+
+def _apply(arguments: argparse.Namespace) -> None:
+    content = _with_traces(_read(arguments.filename), arguments.filename)
+    spec = _checked(content)
+    failures = [stored(failure.at(time.time())) for failure in spec.failures]
+    data = {FILE_KEY: json.dumps(content), FAILURES_KEY: json.dumps(failures)}
+    if sum(map(len, data.values())) > BYTES_MAX:
+        raise CommandError("the fleet file and its traces are more than a ConfigMap holds (1 MB)")
+    api = _api(arguments)
+    name = CONFIG_MAP_PREFIX + spec.name
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": {LABEL: spec.name}}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    known = api.find(f"{CONFIG_MAPS}/{name}")
+    if known is None:
+        api.send("POST", CONFIG_MAPS, body)
+    else:
+        api.send("PUT", f"{CONFIG_MAPS}/{name}", body)
+    progress = Progress()
+    verb = "created" if known is None else "updated"
+    progress.done(f'fleet "{spec.name}" {verb}: {spec.nodes} node(s) in {len(spec.groups)} group(s)')
+    if arguments.wait:
+        _wait(api, spec, progress)
+
+
+def _wait(api: Api, spec: FleetSpec, progress: Progress) -> None:
+    end = time.monotonic() + WAIT_SECONDS_MAX
+    while (ready := _ready(api, spec.name)[1]) < spec.nodes:
+        if time.monotonic() > end:
+            raise CommandError(f"timed out (after {WAIT_SECONDS_MAX:.0f} s): {ready} of {spec.nodes} nodes are ready")
+        time.sleep(POLL_SECONDS)
+    progress.done(f'fleet "{spec.name}" has {spec.nodes} node(s), all ready')
+
+
+def _ready(api: Api, fleet: str) -> tuple[int, int]:
+    """(nodes, ready ones)"""
+    nodes = api.get(f"/api/v1/nodes?labelSelector={LABEL}%3D{fleet}")["items"]
+    ready = [node for node in nodes for entry in node["status"].get("conditions", ()) if _is_ready(entry)]
+    return len(nodes), len(ready)
+
+
+def _is_ready(condition: dict[str, Any]) -> bool:
+    return bool(condition["type"] == "Ready" and condition["status"] == "True")
+
+
+def _read(filename: str) -> Any:
+    import yaml
+
+    try:
+        text = sys.stdin.read() if filename == "-" else Path(filename).read_text()
+        return yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as error:
+        raise CommandError(f"{filename}: {error}") from error
+
+
+def _with_traces(content: Any, filename: str) -> Any:
+    """Usage models that name a CSV file, relative to the fleet file, get its text: the cluster cannot read it."""
+    folder = Path() if filename == "-" else Path(filename).parent
+    models = content
+    for name in ("spec", "usage", "models"):
+        models = models.get(name) if isinstance(models, dict) else None
+    for model in models.values() if isinstance(models, dict) else ():
+        if isinstance(model, dict) and "file" in model:
+            path = folder / str(model.pop("file"))
+            try:
+                model["csv"] = path.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise CommandError(f"{path}: {error}") from error
+    return content
+
+
+def _checked(content: Any) -> FleetSpec:
+    try:
+        return read_fleet(content)
+    except InvalidFleet as error:
+        raise CommandError(str(error)) from error
+
+
+def _api(arguments: argparse.Namespace) -> Api:
+    from twinplane.cli.eksctl import cluster
+
+    access = region_access(arguments.data_dir)
+    described = cluster.describe(account_of(access), arguments.cluster)
+    if described is None:
+        raise CommandError(f"No cluster found for name: {arguments.cluster}.")
+    return Api(described, iam_token(access, arguments.cluster, time.time()))
+
+
+def _delete_arguments(parser: argparse.ArgumentParser) -> None:
+    cluster_flag(parser)
+    parser.add_argument("name", help="name of the fleet")
+
+
+def _delete(arguments: argparse.Namespace) -> None:
+    api = _api(arguments)
+    _known(api, arguments.name)
+    api.send("DELETE", f"{CONFIG_MAPS}/{CONFIG_MAP_PREFIX}{arguments.name}", {})
+    Progress().done(f'fleet "{arguments.name}" deleted; its nodes follow')
+
+
+def _known(api: Api, name: str) -> dict[str, Any]:
+    body = api.find(f"{CONFIG_MAPS}/{CONFIG_MAP_PREFIX}{name}")
+    if body is None:
+        raise CommandError(f'there is no fleet "{name}" in this cluster')
+    return body
+
+
+def _get(arguments: argparse.Namespace) -> None:
+    api = _api(arguments)
+    found = api.get(f"{CONFIG_MAPS}?labelSelector={LABEL}")["items"]
+    if arguments.output != "table":
+        print_document([json.loads(body["data"][FILE_KEY]) for body in found], arguments.output)
+        return
+    rows = []
+    for body in found:
+        spec = read_fleet(json.loads(body["data"][FILE_KEY]))
+        there, ready = _ready(api, spec.name)
+        active = [failure.kind for failure in _failures(body) if failure.active(time.time())]
+        rows.append((spec.name, spec.nodes, there, ready, str(spec.cidr), ", ".join(active) or "none"))
+    if rows:
+        print_table(("NAME", "DESIRED", "NODES", "READY", "CIDR", "FAILURES"), rows)
+    else:
+        print("No fleets found")
+
+
+def _get_arguments(parser: argparse.ArgumentParser) -> None:
+    cluster_flag(parser)
+    output_flag(parser)
+
+
+def _failures(body: dict[str, Any]) -> list[Failure]:
+    return [read_stored(item) for item in json.loads(body["data"].get(FAILURES_KEY) or "[]")]
+
+
+def _inject_arguments(parser: argparse.ArgumentParser) -> None:
+    cluster_flag(parser)
+    parser.add_argument("name", help="name of the fleet")
+    kinds = "; ".join(f"{kind}: {what}" for kind, (_, what) in KINDS.items())
+    parser.add_argument("kind", choices=sorted(KINDS), metavar="KIND", help=kinds)
+    parser.add_argument("--for", dest="lasts", required=True, metavar="DURATION", help="e.g. 90s, 5m")
+    parser.add_argument("--group", default="", help="only nodes of this group")
+    parser.add_argument("--zone", default="", help="only nodes of this zone")
+    parser.add_argument("--nodes", default="", metavar="NAMES", help="only these nodes, comma-separated")
+    parser.add_argument("--share", type=float, default=1.0, help="of the nodes or pods, 0 to 1 (default: 1)")
+    parser.add_argument("--namespace", default="", help="only pods of this namespace")
+    parser.add_argument("--selector", "-l", default="", metavar="K=V,...", help="only pods with these labels")
+    parser.add_argument("--period", default="60s", metavar="DURATION", help="of flapping (default: 60s)")
+    parser.add_argument("--factor", type=float, default=10.0, help="of slowStart (default: 10)")
+
+
+def _inject(arguments: argparse.Namespace) -> None:
+    failure = _failure(arguments, time.time())
+    api = _api(arguments)
+    body = _known(api, arguments.name)
+    # What is over need not be kept.
+    going = [known for known in _failures(body) if known.ends > time.time()]
+    body["data"][FAILURES_KEY] = json.dumps([stored(known) for known in [*going, failure]])
+    # The ConfigMap carries its resourceVersion: somebody else's injection meanwhile is a Conflict, not lost.
+    api.send("PUT", f"{CONFIG_MAPS}/{CONFIG_MAP_PREFIX}{arguments.name}", body)
+    until = datetime.fromtimestamp(failure.ends, UTC).strftime("%H:%M:%S UTC")
+    Progress().done(f'{failure.kind} in fleet "{arguments.name}" until {until}')
+
+
+def _failure(arguments: argparse.Namespace, now: float) -> Failure:
+    try:
+        failure = Failure(
+            kind=arguments.kind,
+            begins=now,
+            ends=now + duration(arguments.lasts, "--for"),
+            group=arguments.group,
+            zone=arguments.zone,
+            nodes=tuple(filter(None, arguments.nodes.split(","))),
+            share=share(arguments.share, "--share"),
+            namespace=arguments.namespace,
+            selector=_selector(arguments.selector),
+            period=duration(arguments.period, "--period"),
+            factor=arguments.factor,
+        )
+        check_failure(failure, "inject")
+    except InvalidFleet as error:
+        raise CommandError(str(error)) from error
+    return failure
+
+
+def _selector(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [item.partition("=") for item in text.split(",") if item]
+    if any(not equals or not key for key, equals, _ in pairs):
+        raise CommandError(f"--selector must be labels such as app=web, got {text!r}")
+    return tuple(sorted((key, value) for key, _, value in pairs))
+
+
+APPLY = Command("Make the simulated nodes of a fleet file, or change them", _apply_arguments, _apply)
+DELETE = Command("Delete a fleet and its nodes", _delete_arguments, _delete)
+GET = Command("List fleets", _get_arguments, _get)
+INJECT = Command("Let something fail in a fleet for a while", _inject_arguments, _inject)

@@ -1,0 +1,23 @@
+"""What is kept of a Node object: who it is, where it is, whether it is ready. An informer's transform."""
+
+from __future__ import annotations
+
+from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import condition_of, labels_of
+
+_METADATA = ("name", "uid", "resourceVersion")
+_LABELS = "twinplane.io/"
+
+
+def slim_node(body: Object) -> Object:
+    ready = condition_of(body, "Ready")
+    metadata = {name: body["metadata"][name] for name in _METADATA if name in body["metadata"]}
+    metadata["labels"] = {key: value for key, value in labels_of(body).items() if key.startswith(_LABELS)}
+    addresses = (body.get("status") or {}).get("addresses") or []
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": metadata,
+        "spec": {"providerID": (body.get("spec") or {}).get("providerID") or ""},
+        "status": {"addresses": addresses, "conditions": [ready] if ready is not None else []},
+    }
