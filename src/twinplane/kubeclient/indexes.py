@@ -74,7 +74,8 @@ def selected(informer: Informer, namespace: str, selector: Mapping[str, Any] | N
     informer.add_index(BY_LABEL, by_label)
     # The last label of a selector tends to be the most specific one (pod-template-hash, controller-uid).
     key = max(required)
-    found = [body for value in required[key] for body in informer.by_index(BY_LABEL, f"{namespace}/{key}={value}")]
+    values = dict.fromkeys(required[key])
+    found = [body for value in values for body in informer.by_index(BY_LABEL, f"{namespace}/{key}={value}")]
     return [body for body in found if parsed.matches(labels_of(body))]
 
 

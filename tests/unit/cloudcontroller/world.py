@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 import boto3
-from moto import mock_aws
 
+from tests.unit.moto_awake import mock_aws
 from twinplane.clock import SystemClock
 from twinplane.controlplane.cloudcontroller.all import controllers
 from twinplane.controlplane.cloudcontroller.ingress.bootstrap import bootstrap_objects

@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 
 import boto3
-from moto import mock_aws
 
+from tests.unit.moto_awake import mock_aws
 from twinplane.cloud.loadbalancing.dns_names import dns_name, give_aws_names
 
 REGION = "eu-central-1"

@@ -7,8 +7,8 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
+from tests.unit.moto_awake import mock_aws
 from twinplane.cloud.loadbalancing.contract import DEFAULT_PRIORITY, Condition, HealthCheck, Target
 from twinplane.cloud.loadbalancing.from_moto import MotoReader
 
