@@ -1,4 +1,7 @@
-"""`make bench`: every benchmark of the project, one table each; name some to run only those."""
+"""`make bench`: every benchmark of the project, one table each; name some to run only those.
+
+Options after the names go to each of them: `python -m benchmarks api_server --large`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from pathlib import Path
 
 def main() -> int:
     names = sorted(entry.name for entry in pkgutil.iter_modules([str(Path(__file__).parent)]) if entry.name[0] != "_")
-    chosen = sys.argv[1:] or names
+    arguments = sys.argv[1:]
+    first_option = next((at for at, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    chosen, options = arguments[:first_option] or names, arguments[first_option:]
     unknown = [name for name in chosen if name not in names]
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(names)}", file=sys.stderr)
@@ -19,6 +24,7 @@ def main() -> int:
     print(f"{platform.platform()}, Python {platform.python_version()}, {_processor()}")
     for name in chosen:
         print(f"\n## {name}\n", flush=True)
+        sys.argv = [name, *options]
         importlib.import_module(f"benchmarks.{name}").main()
     return 0
 

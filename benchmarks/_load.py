@@ -6,7 +6,10 @@ import asyncio
 import socket
 import ssl
 import time
-from typing import cast
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Client(asyncio.Protocol):
@@ -20,6 +23,7 @@ class Client(asyncio.Protocol):
         self._data: asyncio.Future[None] | None = None
         self._needed = 0
         self._body_at = 0
+        self._is_chunked = False
         self._streams = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -44,8 +48,11 @@ class Client(asyncio.Protocol):
             head = bytes(received[:end]).lower()
             at = head.find(b"content-length: ")
             self._body_at = end + 4
-            self._needed = self._body_at + int(head[at + 16 :].split(b"\r\n", 1)[0])
-        if len(received) >= self._needed and self._waiter is not None:
+            self._is_chunked = at < 0
+            self._needed = self._body_at + (5 if at < 0 else int(head[at + 16 :].split(b"\r\n", 1)[0]))
+        if len(received) < self._needed or (self._is_chunked and not received.endswith(_LAST_CHUNK)):
+            return
+        if self._waiter is not None:
             self._needed = 0
             waiter, self._waiter = self._waiter, None
             waiter.set_result(bytes(received))
@@ -69,7 +76,8 @@ class Client(asyncio.Protocol):
         answer = await waiter
         if int(answer[9:12]) != expect:
             raise RuntimeError(answer[:2000].decode(errors="replace"))
-        return answer[self._body_at :]
+        body = answer[self._body_at :]
+        return _joined(body) if self._is_chunked else body
 
     def begin(self, method: str, path: str) -> None:
         """Start a stream; what comes is only waited for, not kept."""
@@ -85,8 +93,27 @@ class Client(asyncio.Protocol):
             self._transport.close()
 
 
-def timed_gets(port: int, context: ssl.SSLContext, token: str, path: str, times: int) -> tuple[list[float], int]:
-    """(seconds of each, bytes of one) with a blocking socket: what a large answer costs without a loop's copying."""
+def _joined(chunked: bytes) -> bytes:
+    """The chunks of a whole body. Go servers send what is longer than their buffer this way."""
+    parts = []
+    while chunked:
+        size, _, rest = chunked.partition(b"\r\n")
+        length = int(size, 16)
+        parts.append(rest[:length])
+        chunked = rest[length + 2 :]
+    return b"".join(parts)
+
+
+class Timed(NamedTuple):
+    """Seconds from the request's start."""
+
+    first_byte: float
+    total: float
+    size: int
+
+
+def timed_gets(port: int, context: ssl.SSLContext, token: str, path: str, times: int) -> list[Timed]:
+    """With a blocking socket: what a large answer costs without a loop's copying."""
     request = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n\r\n".encode()
     buffer = bytearray(1 << 20)
     found = []
@@ -95,12 +122,29 @@ def timed_gets(port: int, context: ssl.SSLContext, token: str, path: str, times:
             began = time.monotonic()
             connection.sendall(request)
             received = connection.recv_into(buffer)
-            head, _, _ = bytes(buffer[:received]).partition(b"\r\n\r\n")
-            size = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            while received < len(head) + 4 + size:
-                received += connection.recv_into(buffer)
-            found.append(time.monotonic() - began)
-    return found, size
+            first = time.monotonic() - began
+            head, _, _ = bytes(buffer[:received]).lower().partition(b"\r\n\r\n")
+            _, announced, length = head.partition(b"content-length: ")
+            whole = len(head) + 4 + int(length.split(b"\r\n")[0]) if announced else 0
+            tail = bytes(buffer[max(0, received - 5) : received])
+            while received < whole or not (whole or tail == _LAST_CHUNK):
+                last = connection.recv_into(buffer)
+                received += last
+                tail = (tail + bytes(buffer[max(0, last - 5) : last]))[-5:]
+            found.append(Timed(first, time.monotonic() - began, received))
+    return found
+
+
+def hold_watches(port: int, context: ssl.SSLContext, token: str, paths: Iterable[str]) -> list[ssl.SSLSocket]:
+    """Connections with a watch on each, of which the first bytes of the answer have come; the caller closes them."""
+    held = []
+    for path in paths:
+        connection = context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1")
+        request = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n\r\n"
+        connection.sendall(request.encode())
+        connection.recv(4096)
+        held.append(connection)
+    return held
 
 
 async def connect(port: int, context: ssl.SSLContext, token: str) -> Client:

@@ -1,80 +1,79 @@
-"""The server process of `benchmarks.api_server`: embedded store on disk, TLS, one token, no admission plugins."""
+"""The server process of `benchmarks.api_server`: what `composition.api_server` makes, on a store in a file, over TLS.
+
+Admission chain, RBAC, fairness and bootstrap objects are those of a real cluster; controllers and scheduler do not run,
+as beside a kube-apiserver that is measured alone. Commands come on stdin, one a line, and are answered by one line.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
+import sys
 from pathlib import Path
-from random import Random
 
+import orjson
 from tests.unit.api.tls import server_context
 
-from twinplane.clock import SystemClock
+from benchmarks._control_plane import control_plane
+from benchmarks._target import PODS_OF_NODES
 from twinplane.controlplane.api import heap
-from twinplane.controlplane.api.contract import Response
-from twinplane.controlplane.api.encoding import stamp
+from twinplane.controlplane.api.encoding import encode
 from twinplane.controlplane.api.http.server import serve
-from twinplane.controlplane.api.objects.cache import ObjectCache
-from twinplane.controlplane.api.runtime import ServerRuntime
+from twinplane.controlplane.api.objects.keys import prefix_of
 from twinplane.controlplane.api.server import ApiServer
-from twinplane.controlplane.api.streams.upstream import Upstream
-from twinplane.controlplane.api.types.registry import built_in_types
-from twinplane.controlplane.api.types.rules import UpstreamRules
-from twinplane.controlplane.auth.authorization import UnionAuthorizer
-from twinplane.controlplane.auth.contract import MASTERS, UserInfo
+from twinplane.controlplane.auth.contract import AUTHENTICATED, MASTERS, UserInfo
 from twinplane.controlplane.auth.static_token import StaticTokenAuthenticator
-from twinplane.controlplane.store.embedded import EmbeddedStore
-from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.resources import PODS
 
-
-class _NoKubelet:
-    async def get(self, node: Object, path: str, query: dict[str, str]) -> Response:
-        raise RuntimeError("the benchmark has no nodes")
-
-    async def connect(self, node: Object) -> Upstream:
-        raise OSError("the benchmark has no nodes")
-
-    async def reach(self, node: Object | None, host: str, port: int) -> Upstream:
-        raise OSError("the benchmark has no nodes")
-
-
-async def _review(review: Object) -> Object:
-    return review
+LIFETIME_SECONDS = 1200
+WRITERS = 64
 
 
 async def serve_until_stopped(directory: Path, token: str) -> None:
-    """Prints `port N` when it listens; ends with SIGTERM, or by itself after five minutes."""
-    clock = SystemClock()
-    store = await EmbeddedStore.open(directory / "store.db", stamp=stamp, clock=clock)
-    registry = built_in_types("1.36")
-    rules = UpstreamRules(registry)
-    cache = ObjectCache(store, registry, rules)
-    await cache.start()
-    runtime = ServerRuntime(
-        store=store,
-        cache=cache,
-        registry=registry,
-        rules=rules,
-        authenticator=StaticTokenAuthenticator({token: UserInfo("benchmark", (MASTERS,))}),
-        authorizer=UnionAuthorizer(()),
-        admission=(),
-        clock=clock,
-        random=Random(),
-        version={"major": "1", "minor": "36", "gitVersion": "v1.36.0"},
-        create_token=lambda namespace, name, body: body,
-        review_token=_review,
-        rules_for=lambda user, namespace: [],
-        kubelet=_NoKubelet(),
-    )
-    server = await serve(ApiServer(runtime), "127.0.0.1", 0, server_context(directory))
-    stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    heap.settle()
-    print(f"port {server.port}", flush=True)
-    try:
-        async with asyncio.timeout(300):
-            await stopped.wait()
-    finally:
-        await server.close(0.1)
-        await cache.close()
-        await store.close()
+    """Prints `port N` when it listens; ends with SIGTERM or when its stdin does, and by itself in the end."""
+    masters = StaticTokenAuthenticator({token: UserInfo("benchmark", (MASTERS, AUTHENTICATED))})
+    async with control_plane(directory, [masters]) as handler:
+        server = await serve(handler, "127.0.0.1", 0, server_context(directory))
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        heap.settle()
+        print(f"port {server.port}", flush=True)
+        commands = asyncio.create_task(_obey(handler, stopped))
+        try:
+            async with asyncio.timeout(LIFETIME_SECONDS):
+                await stopped.wait()
+        finally:
+            commands.cancel()
+            await server.close(0.1)
+
+
+async def _obey(handler: ApiServer, stopped: asyncio.Event) -> None:
+    """`fill FILE BEGIN END`: copies of the pod in FILE, numbered, straight into the store."""
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while words := (await lines.readline()).split():
+        await _fill(handler, Path(words[1].decode()), int(words[2]), int(words[3]))
+        gc.collect()
+        print("filled", flush=True)
+    stopped.set()
+
+
+async def _fill(handler: ApiServer, template: Path, begin: int, end: int) -> None:
+    """As the API would have stored them; what is left out is admission, so that a million takes a minute."""
+    value = encode(orjson.loads(await asyncio.to_thread(template.read_bytes)), PODS)
+    prefix = prefix_of(PODS)
+    store, cache = handler.runtime.store, handler.runtime.cache
+    numbers = iter(range(begin, end))
+
+    async def writer() -> None:
+        for number in numbers:
+            body = value.replace(b"@number", b"%d" % number).replace(b"@hundred", b"%d" % (number // 100))
+            body = body.replace(b"@node", b"%d" % (number % PODS_OF_NODES))
+            await store.create(f"{prefix}filled/pod-{number}", body)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(WRITERS):
+            tasks.create_task(writer())
+    await cache.applied(store.revision)

@@ -1,170 +1,157 @@
-"""What the API server does in a second: `python -m benchmarks.api_server` prints one table.
+"""What the API server does in a second, and how that grows: `python -m benchmarks api_server [--large]`.
 
-The server runs in a process of its own with the embedded store in a file, TLS and a bearer token; this process is the
-load. Everything is on loopback and ends by itself. Figures are for two cores: one serves, one asks.
+The server is a process of its own with the embedded store in a file, TLS, RBAC, fairness and full admission; this
+process is the load, with a service account's token. Everything is on loopback and ends by itself. A kube-apiserver
+named by KUBE_APISERVER is measured the same way, on an etcd of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import ssl
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import orjson
 import uvloop
 
-from benchmarks._load import Client, connect, timed_gets
+from benchmarks import _figures, _upstream
+from benchmarks._figures import Row
+from benchmarks._target import MASTERS_TOKEN, Target, fill, prepare, template
 
-TOKEN = "benchmark"
-PODS = "/api/v1/namespaces/default/pods"
-GOALS = {"GET": "8,000/s", "CREATE": "3,000/s", "LIST 10,000": "80 ms", "fan-out to 1,000": "100 ms"}
+GOALS = {
+    "GET one": "8,000/s, p99 15 ms",
+    "CREATE pods": "3,000/s, p99 60 ms",
+    "PATCH": "3,000/s",
+    "LIST 10,000": "80 ms, first byte 15 ms",
+    "LIST by label, 100 in 150,000": "10 ms",
+    "one change": "100 ms",
+    "pod changes, 10,000": "as with 10",
+    "memory of a stored 2 KB pod at 100,000": "6 KB",
+    "CREATE custom": "1,500/s",
+}
+WATCHERS = 1_000
+NODE_WATCHERS = (10, 10_000)
 _READY = b"port "
 
 
-def pod(name: str) -> bytes:
-    body = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app": "web", "pod-template-hash": "5d9c7"}},
-        "spec": {
-            "containers": [
-                {
-                    "name": "web",
-                    "image": "public.ecr.aws/nginx/nginx:1.29",
-                    "ports": [{"containerPort": 80}],
-                    "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
-                    "readinessProbe": {"httpGet": {"path": "/", "port": 80}},
-                }
-            ]
-        },
-    }
-    return orjson.dumps(body)
+@asynccontextmanager
+async def twinplane(directory: Path) -> AsyncIterator[Target]:
+    pipe = subprocess.PIPE
+    command = (sys.executable, "-m", "benchmarks.api_server", "--serve", str(directory))
+    server = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    requests, answers = server.stdin, server.stdout
+
+    async def ask(file: Path, begin: int, end: int) -> None:
+        requests.write(f"fill {file} {begin} {end}\n".encode())
+        if await answers.readline() != b"filled\n":
+            raise RuntimeError("the server could not be filled")
+
+    try:
+        line = await answers.readline()
+        if not line.startswith(_READY):
+            raise RuntimeError("the server did not start")
+        context = ssl.create_default_context(cafile=str(directory / "server.crt"))
+        yield Target("Twinplane", int(line.removeprefix(_READY)), context, (server.pid,), ask)
+    finally:
+        if server.returncode is None:
+            server.terminate()
+        await server.wait()
 
 
-def status_patch(number: int) -> bytes:
-    return orjson.dumps({"status": {"phase": "Running", "message": f"seen {number}"}})
+def show(row: Row) -> None:
+    goal = next((goal for name, goal in GOALS.items() if row.figure.startswith(name)), "")
+    print(f"| {row.figure} | {row.measured} | {row.processor} | {goal} |", flush=True)
 
 
-async def rate(clients: list[Client], seconds: float, send: Callable[[Client, int], Awaitable[bytes]]) -> float:
-    """Requests a second of a closed loop on every client."""
-    end = time.monotonic() + seconds
-    counts = [0] * len(clients)
-
-    async def loop(index: int) -> None:
-        while time.monotonic() < end:
-            await send(clients[index], counts[index] * len(clients) + index)
-            counts[index] += 1
-
-    began = time.monotonic()
-    await asyncio.gather(*map(loop, range(len(clients))))
-    return sum(counts) / (time.monotonic() - began)
+def heading(title: str) -> None:
+    print(f"\n{title} (load {os.getloadavg()[0]:.1f})\n", flush=True)
+    print("| figure | measured | server's CPU, a request | goal |\n|---|---|---|---|", flush=True)
 
 
-async def fill(clients: list[Client], total: int) -> None:
-    names: Iterator[int] = iter(range(total))
-
-    async def loop(client: Client) -> None:
-        for number in names:
-            await client.request("POST", PODS, pod(f"filled-{number}"), expect=201)
-
-    await asyncio.gather(*map(loop, clients))
-
-
-async def fan_out(port: int, context: ssl.SSLContext, client: Client, watchers: int) -> tuple[float, float]:
-    """(median, best) seconds from a write's start to the last of the watchers having the event."""
-    streams = [await connect(port, context, TOKEN) for _ in range(watchers)]
-    path = f"{PODS}?watch=1&resourceVersion={await _revision(client)}"
-    for stream in streams:
-        stream.begin("GET", path)
-    await asyncio.sleep(0.5)
-    times = []
-    for number in range(9):
-        began = time.monotonic()
-        waits = [stream.until_data() for stream in streams]
-        await client.request("PATCH", f"{PODS}/filled-1/status", status_patch(number), content_type=MERGE)
-        await asyncio.gather(*waits)
-        times.append(time.monotonic() - began)
-        await asyncio.sleep(0.1)
-    for stream in streams:
-        stream.close()
-    return sorted(times)[len(times) // 2], min(times)
-
-
-MERGE = "application/merge-patch+json"
-
-
-async def _revision(client: Client) -> str:
-    body = orjson.loads(await client.request("GET", f"{PODS}?limit=1"))
-    return str(body["metadata"]["resourceVersion"])
-
-
-async def measure(port: int, certificate: Path, seconds: float) -> list[tuple[str, str]]:
-    context = ssl.create_default_context(cafile=str(certificate))
-    clients = [await connect(port, context, TOKEN) for _ in range(64)]
-    await clients[0].request("POST", PODS, pod("one"), expect=201)
-    rows = []
-    gets = await rate(clients, seconds, lambda client, _: client.request("GET", f"{PODS}/one"))
-    rows.append(("GET", f"{gets:,.0f}/s"))
-    run = time.monotonic_ns()
-    creates = await rate(
-        clients, seconds, lambda client, n: client.request("POST", PODS, pod(f"made-{run}-{n}"), expect=201)
-    )
-    rows.append(("CREATE", f"{creates:,.0f}/s"))
-    await clients[0].request("DELETE", PODS)
-    await fill(clients, 10_000)
-    patches = await rate(
-        clients,
-        seconds,
-        lambda client, n: client.request(
-            "PATCH", f"{PODS}/filled-{n % 10_000}/status", status_patch(n), content_type=MERGE
-        ),
-    )
-    rows.append(("PATCH status", f"{patches:,.0f}/s"))
-    times, size = await asyncio.to_thread(timed_gets, port, context, TOKEN, PODS, 9)
-    rows.append(("LIST 10,000", f"{sorted(times)[4] * 1000:.0f} ms ({size / 1e6:.0f} MB)"))
-    median, best = await fan_out(port, context, clients[0], 1_000)
-    rows.append(("fan-out to 1,000", f"{median * 1000:.0f} ms (best {best * 1000:.0f})"))
+async def measure(target: Target, directory: Path, seconds: float) -> None:
+    """Every figure that does not need more than 10,000 pods."""
+    heading(f"{target.name}, 10,000 pods")
+    await prepare(target)
+    clients = await target.clients(64)
+    file = await template(clients[0], directory)
+    await fill(target, clients, file, 0, 10_000)
+    show(await _figures.listing(target, "LIST 10,000 pods"))
+    show(await _figures.get(target, clients, seconds))
+    show(await _figures.create(target, clients, seconds))
+    show(await _figures.patch(target, clients, seconds))
+    show(await _figures.custom(target, clients, seconds))
+    show(await _figures.fan_out(target, clients[0], WATCHERS))
+    for watchers in NODE_WATCHERS:
+        show(await _figures.by_node(target, clients[0], watchers, seconds))
     for client in clients:
         client.close()
-    return rows
 
 
-async def run(seconds: float) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        server = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.api_server", "--serve", directory, stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            assert server.stdout is not None
-            line = await server.stdout.readline()
-            if not line.startswith(_READY):
-                raise RuntimeError("the server did not start")
-            rows = await measure(int(line.removeprefix(_READY)), Path(directory) / "server.crt", seconds)
-        finally:
-            if server.returncode is None:
-                server.terminate()
-            await server.wait()
-    print(f"{'probe':<20}{'measured':>22}{'goal':>12}")
-    for name, value in rows:
-        print(f"{name:<20}{value:>22}{GOALS.get(name, ''):>12}")
+async def grow(target: Target, directory: Path, seconds: float, sizes: list[int]) -> None:
+    """Memory first, on a server that has done nothing else."""
+    heading(f"{target.name}, growing")
+    await prepare(target)
+    clients = await target.clients(64)
+    file = await template(clients[0], directory)
+    held, grown = 0, 0
+    for size in sizes:
+        before = target.resident_bytes()
+        await fill(target, clients, file, held, size)
+        grown += target.resident_bytes() - before
+        held = size
+        show(Row(f"memory of a stored 2 KB pod at {size:,}", f"{grown / size / 1024:.1f} KB", ""))
+        show(await _figures.selector(target, size))
+        if size == 150_000:
+            continue
+        for figure in (_figures.get, _figures.create):
+            row = await figure(target, clients, seconds)
+            show(row._replace(figure=f"{row.figure}, at {size:,}"))
+    for client in clients:
+        client.close()
+
+
+async def run(seconds: float, large: bool, parts: list[str]) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    # Whoever ends this early ends the servers too.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    sizes = [10_000, 100_000, 150_000, *([1_000_000] if large else [])]
+    if "table" in parts:
+        with tempfile.TemporaryDirectory() as name:
+            async with twinplane(Path(name)) as target:
+                await measure(target, Path(name), seconds)
+    if "upstream" in parts and (binary := os.environ.get("KUBE_APISERVER")):
+        with tempfile.TemporaryDirectory() as name:
+            async with _upstream.kube_apiserver(Path(binary), Path(name)) as target:
+                await measure(target, Path(name), seconds)
+    if "growth" in parts:
+        with tempfile.TemporaryDirectory() as name:
+            async with twinplane(Path(name)) as target:
+                await grow(target, Path(name), seconds, sizes)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks api_server", description=__doc__)
     parser.add_argument("--serve", metavar="DIRECTORY", help="run the server part only (used by the benchmark itself)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each rate")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each of three rounds of each rate")
+    parser.add_argument("--large", action="store_true", help="grow to 1,000,000 objects: 8 GB of memory, minutes")
+    parser.add_argument("--parts", nargs="+", default=["table", "upstream", "growth"], help="of the run")
     options = parser.parse_args()
     if not options.serve:
-        uvloop.run(run(options.seconds))
+        uvloop.run(run(options.seconds, options.large, options.parts))
         return
     from benchmarks._serving import serve_until_stopped
 
-    uvloop.run(serve_until_stopped(Path(options.serve), TOKEN))
+    uvloop.run(serve_until_stopped(Path(options.serve), MASTERS_TOKEN))
 
 
 if __name__ == "__main__":
