@@ -108,12 +108,14 @@ async def test_lists_and_watches_cost_by_what_they_read(cluster: Cluster) -> Non
     counts = {"pods": 250, "nodes": 10**6}
     fairness = Fairness(cluster.reader, lambda found: counts[found.resource])
 
-    def seats(method: str, path: str, user: UserInfo = ALICE) -> int:
-        found = route(method, path, {"watch": "1"} if method == "WATCH" else {})
-        return fairness.seats(fairness.flow(user, found), found)
+    def seats(method: str, path: str, user: UserInfo = ALICE, **query: str) -> int:
+        found = route(method, path, query)
+        return fairness.seats(fairness.flow(user, found), found, query)
 
     assert seats("GET", "/api/v1/pods") == 3
     assert seats("GET", "/api/v1/nodes") == 10
+    assert seats("GET", "/api/v1/nodes", watch="1") == 1
+    assert seats("GET", "/api/v1/nodes", watch="1", sendInitialEvents="true") == 10
     assert seats("GET", POD) == seats("POST", "/api/v1/namespaces/default/pods") == 1
     assert seats("GET", f"{POD}/log") == 0
     assert seats("GET", "/api/v1/nodes", UserInfo("root", ("system:masters",))) == 0

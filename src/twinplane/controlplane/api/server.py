@@ -128,7 +128,7 @@ class ApiServer:
         if fairness is None:
             return await self._served(request, found, user, annotations)
         flow = fairness.flow(user, found)
-        seats = fairness.seats(flow, found)
+        seats = fairness.seats(flow, found, request.query)
         level = flow.level
         if seats and not level.start(seats):
             await level.wait(flow.hand, seats)

@@ -6,7 +6,7 @@ until a FlowSchema or PriorityLevelConfiguration changes, which is looked at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twinplane.controlplane.admission.contract import ObjectReader
@@ -28,7 +28,6 @@ TOTAL_SEATS = 600
 OBJECTS_PER_SEAT = 100
 MOST_SEATS = 10
 _REMEMBERED = 8192
-_COLLECTIONS = frozenset({"list", "watch"})
 _LONG_RUNNING = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 
 Count = Callable[[Route], int]
@@ -84,12 +83,12 @@ class Fairness:
             found = self._flows[key] = self._classify(user, route)
         return found
 
-    def seats(self, flow: Flow, route: Route) -> int:
+    def seats(self, flow: Flow, route: Route, query: Mapping[str, str]) -> int:
         """0 for requests that are not counted: exempt ones, and those that stay for long."""
         if flow.level.is_exempt or route.subresource in _LONG_RUNNING:
             return 0
-        if route.verb in _COLLECTIONS:
-            # A watch costs what it sends at first; afterwards it holds no seat.
+        if route.verb == "list" or (route.verb == "watch" and query.get("sendInitialEvents") == "true"):
+            # A streaming list costs what it sends at first, as a list does; afterwards it holds no seat.
             return min(MOST_SEATS, 1 + self._count(route) // OBJECTS_PER_SEAT)
         return 1
 
