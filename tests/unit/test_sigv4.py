@@ -29,3 +29,11 @@ def test_header_signature_is_botocores(token: str, body: bytes) -> None:
     botocore.auth.SigV4Auth(Credentials("AKID", "secret", token or None), "ec2", "us-west-2").add_auth(request)
     ours = Signer("AKID", "secret", token, "us-west-2", "ec2").headers(method, url, NOW, body=body, more=more)
     assert ours["authorization"] == request.headers["Authorization"]
+
+
+def test_an_encoded_path_is_signed_as_botocore_signs_it() -> None:
+    url = "http://127.0.0.1:4566/_twinplane/clusters/a%20b/instances?timeout=30&after=0"
+    request = AWSRequest("GET", url)
+    botocore.auth.SigV4Auth(Credentials("AKID", "secret", "token"), "ec2", "us-west-2").add_auth(request)
+    ours = Signer("AKID", "secret", "token", "us-west-2", "ec2").headers("GET", url, NOW)
+    assert ours["authorization"] == request.headers["Authorization"]

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from tests.unit.simulation.account import NODE_CONFIG
 from twinplane.dataplane.simulation.aws import AwsError, parse_answer
@@ -18,27 +13,9 @@ from twinplane.dataplane.simulation.capacity import InstanceType, allocatable, c
 from twinplane.dataplane.simulation.config import SimulationConfig
 from twinplane.dataplane.simulation.pod_spec import qos_class
 from twinplane.dataplane.simulation.pod_status import full_image, image_id
-from twinplane.dataplane.simulation.signing import Signer
 from twinplane.dataplane.simulation.userdata import NodeSettings, node_settings
 
 M5_LARGE = InstanceType("m5.large", 2, 8192, 3, 10, "x86_64")
-
-
-@pytest.mark.parametrize(
-    ("method", "url", "body"),
-    [
-        ("POST", "http://127.0.0.1:4566/", b"Action=DescribeInstances&Version=2016-11-15"),
-        ("GET", "http://127.0.0.1:4566/_twinplane/clusters/a%20b/instances?timeout=30&after=0", b""),
-    ],
-)
-def test_signature_is_botocores(method: str, url: str, body: bytes) -> None:
-    now = datetime(2026, 11, 23, 13, 0, tzinfo=UTC)
-    request = AWSRequest(method=method, url=url, data=body, headers={"Content-Type": "text/plain"})
-    with patch("botocore.auth.get_current_datetime", return_value=now.replace(tzinfo=None)):
-        SigV4Auth(Credentials("AKIA", "secret", "token"), "ec2", "us-west-2").add_auth(request)
-    signer = Signer("AKIA", "secret", "token", "us-west-2", "ec2")
-    headers = signer.headers(method, url, body, now.timestamp(), {"Content-Type": "text/plain"})
-    assert headers["Authorization"] == request.headers["Authorization"]
 
 
 def test_node_config_in_mime() -> None:

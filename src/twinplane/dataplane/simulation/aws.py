@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import orjson
 
 from twinplane.clock import Clock
-from twinplane.dataplane.simulation.signing import Signer
+from twinplane.sigv4 import Signer
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -68,7 +68,7 @@ class HttpAws:
 
         # As signed, so as sent: the URL must not be encoded once more.
         target = URL(url, encoded=True)
-        signed = self._signer.headers(method, url, body, self._clock.now(), headers)
+        signed = self._signer.headers(method, url, self._clock.now(), body=body, more=headers)
         try:
             async with asyncio.timeout(seconds):
                 async with self._session.request(method, target, data=body or None, headers=signed) as answer:

@@ -26,7 +26,6 @@ from twinplane.dataplane.simulation.pod_record import Records
 from twinplane.dataplane.simulation.pods import PodFleet, SimulatedPod
 from twinplane.dataplane.simulation.runtime import Runtime
 from twinplane.dataplane.simulation.services import ServiceRouter
-from twinplane.dataplane.simulation.signing import Signer
 from twinplane.dataplane.simulation.stages import Stages, default_stages
 from twinplane.dataplane.simulation.streams.streams import SimulatedStreams
 from twinplane.dataplane.simulation.usage.consumption import Consumption, FleetUsage
@@ -35,6 +34,7 @@ from twinplane.kubeclient.event_recorder import EventBroadcaster
 from twinplane.kubeclient.http import HttpClient
 from twinplane.kubeclient.informer import SharedInformer
 from twinplane.kubeclient.resources import CONFIG_MAPS, ENDPOINT_SLICES, NODES, PODS, SERVICES
+from twinplane.sigv4 import Signer
 
 HOST = "127.0.0.1"
 CONNECT_RETRY_SECONDS = 0.05
