@@ -79,14 +79,19 @@ def url_of(region: RegionProcess, namespace: str, kind: str, name: str) -> str:
 def pods_behind(ask: Callable[[], tuple[int, str]], count: int) -> set[str]:
     """The pods that answer, asked until `count` were seen."""
     seen: set[str] = set()
+    answers: list[tuple[int, str]] = []
 
     def all_seen() -> bool:
-        status, body = ask()
+        answers.append(ask())
+        status, body = answers[-1]
         if status == 200:
             seen.add(json.loads(body)["pod"])
         return len(seen) >= count
 
-    eventually(all_seen, f"{count} pods answer; seen {seen}")
+    try:
+        eventually(all_seen, f"{count} pods answer", 60)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; seen {seen}, last answer {answers[-1]}") from None
     return seen
 
 
