@@ -89,7 +89,7 @@ def pods_behind(ask: Callable[[], tuple[int, str]], count: int) -> set[str]:
         return len(seen) >= count
 
     try:
-        eventually(all_seen, f"{count} pods answer", 60)
+        eventually(all_seen, f"{count} pods answer")
     except AssertionError as error:
         raise AssertionError(f"{error}; seen {seen}, last answer {answers[-1]}") from None
     return seen

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 DEBOUNCE = 0.05
 RETRY = 1.0
 """Seconds after which targets that nothing serves yet are looked up again, doubling up to `TICK`."""
-TICK = 30.0
+TICK = 10.0
 """Seconds between rebuilds when nothing happened: frees aliases, and heals what no change announced."""
 SERVICES = frozenset({"ec2", "elasticloadbalancing", "elb", "elbv2", "autoscaling", "acm", "iam", "eks"})
 
