@@ -24,6 +24,7 @@ from twinplane.controlplane.api.extensions.aggregation.certificate import (
     authentication_config,
     front_proxy_certificate,
 )
+from twinplane.controlplane.api.extensions.dialing import EndpointResolver, Reach
 from twinplane.controlplane.api.extensions.extensions import ApiExtensions
 from twinplane.controlplane.api.fairness import bootstrap as fairness
 from twinplane.controlplane.api.fairness.fairness import Fairness, stored_count
@@ -91,6 +92,8 @@ class Foundation:
     feed: InstanceFeed
     aws: AwsClients | None
     """None: there are no load balancers."""
+    reach: Reach = str
+    """Where an address of the VPC is reached from here."""
 
 
 class LateHandler:
@@ -118,7 +121,14 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
         identity = identity_of(configuration, foundation.service_account_key, reader, foundation.authenticators, clock)
         late = LateHandler()
         loopback = InProcessClient(late, LOOPBACK, "kube-apiserver")
-        dynamic = DynamicAdmission(reader, registry, rules, identity.authorizer, random)
+        dynamic = DynamicAdmission(
+            reader,
+            registry,
+            rules,
+            identity.authorizer,
+            random,
+            resolve=EndpointResolver(reader, random, foundation.reach),
+        )
         closing.push_async_callback(dynamic.close)
         audit = await closing.enter_async_context(
             auditing(configuration.audit_policy_file, configuration.audit_log_file, clock, random)
@@ -165,6 +175,7 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
             loopback,
             reader,
             certificate=lambda: front_proxy_certificate(configuration.ca_file, configuration.ca_key_file, clock.now()),
+            resolve=EndpointResolver(reader, random, foundation.reach),
         )
         async with extensions.running():
             yield server
@@ -272,8 +283,8 @@ def controller_options(configuration: ControlPlaneConfiguration) -> dict[str, st
         "cluster-name": configuration.cluster,
         "kubernetes-version": configuration.version,
         "service-cidr": configuration.service_cidr,
-        "advertise-address": configuration.host,
-        "advertise-port": str(configuration.port),
+        "advertise-addresses": ",".join(configuration.interface_addresses or (configuration.host,)),
+        "advertise-port": str(443 if configuration.interface_addresses else configuration.port),
     }
 
 

@@ -39,6 +39,10 @@ class ControlPlaneConfiguration:
     aws_secret_access_key: str
     aws_session_token: str
     """Of the service-linked role; they sign both AWS calls and those of the region's internal API."""
+    interface_addresses: tuple[str, ...] = ()
+    """Of the cross-account interfaces: where nodes and pods reach the API server, at port 443. Empty without a VPC."""
+    edges_file: str = ""
+    """`edges.json` of the VPC fabric (`twinplane.edge`), which appears with the first real node."""
     etcd: EtcdConfiguration | None = None
     """None: the embedded store."""
     replicas: int = 1
@@ -69,6 +73,7 @@ class ControlPlaneConfiguration:
         """Raises OSError, ValueError and TypeError for a file that is not one of ours."""
         fields = json.loads(path.read_text())
         etcd = fields.pop("etcd", None)
+        fields["interface_addresses"] = tuple(fields.get("interface_addresses", ()))
         return cls(**fields, etcd=None if etcd is None else EtcdConfiguration(**etcd))
 
     def dump(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from twinplane.clock import Clock
 from twinplane.controlplane.api import heap
+from twinplane.controlplane.api.extensions.dialing import Reach
 from twinplane.controlplane.api.http.server import serve
 from twinplane.controlplane.api.kubelet import KubeletClient
 from twinplane.controlplane.api.types.registry import built_in_types
@@ -27,6 +28,7 @@ from twinplane.controlplane.identity import iam_authenticator, service_account_k
 from twinplane.controlplane.region_api import RegionApi
 from twinplane.controlplane.storage import opened_store
 from twinplane.controlplane.store.contract import Store
+from twinplane.edge import Edges
 from twinplane.sigv4 import Signer
 
 log = logging.getLogger(__name__)
@@ -43,16 +45,19 @@ class ControlPlane:
         configuration, clock = self._configuration, self._clock
         region_api = RegionApi(configuration.aws_endpoint, _signer(configuration), clock)
         sts = StsIdentify(configuration.aws_endpoint)
-        kubelet = KubeletClient(_kubelet_context(configuration))
+        reach = _reach(configuration)
+        kubelet = KubeletClient(_kubelet_context(configuration), reach)
         try:
             async with opened_store(configuration, clock) as store:
-                await self._serve(self._foundation(store, region_api, sts, kubelet))
+                await self._serve(self._foundation(store, region_api, sts, kubelet, reach))
         finally:
             await kubelet.close()
             await sts.close()
             await region_api.close()
 
-    def _foundation(self, store: Store, region_api: RegionApi, sts: StsIdentify, kubelet: KubeletClient) -> Foundation:
+    def _foundation(
+        self, store: Store, region_api: RegionApi, sts: StsIdentify, kubelet: KubeletClient, reach: Reach
+    ) -> Foundation:
         configuration = self._configuration
         feed = InstanceFeed(region_api.get, configuration.cluster)
         return Foundation(
@@ -69,6 +74,7 @@ class ControlPlane:
             kubelet=kubelet,
             feed=feed,
             aws=BotocoreClients(configuration),
+            reach=reach,
         )
 
     async def _serve(self, foundation: Foundation) -> None:
@@ -128,7 +134,14 @@ def _server_context(configuration: ControlPlaneConfiguration) -> ssl.SSLContext:
     return context
 
 
+def _reach(configuration: ControlPlaneConfiguration) -> Reach:
+    edges = Edges(Path(configuration.edges_file))
+    return lambda address: edges.to_host(configuration.vpc_id, address) or address
+
+
 def _kubelet_context(configuration: ControlPlaneConfiguration) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=configuration.ca_file)
+    # Kubelets are reached at addresses of this host, not at those that their certificates name; the chain is verified.
+    context.check_hostname = False
     context.load_cert_chain(configuration.kubelet_client_certificate_file, configuration.kubelet_client_key_file)
     return context

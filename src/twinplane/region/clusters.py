@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from twinplane import edge
 from twinplane.clock import Clock
 from twinplane.cloud.contract import AwsCredentials
 from twinplane.cloud.eks.contract import ControlPlaneEndpoint, ControlPlaneFailed, ControlPlaneSpec
@@ -128,6 +129,8 @@ class ClusterProcesses:
             service_cidr=spec.service_ipv4_cidr,
             host=self._settings.host,
             port=ports["apiserver"],
+            interface_addresses=spec.interface_addresses,
+            edges_file=str(self._directory.root / edge.FILE),
             store=str(folder / "store.sqlite"),
             ca_file=str(authority.certificate_path),
             ca_key_file=str(authority.certificate_path.with_name("ca.key")),

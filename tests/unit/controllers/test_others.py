@@ -194,7 +194,7 @@ async def test_quota_is_given_back(clock: VirtualClock) -> None:
 
 @virtual_time
 async def test_the_kubernetes_service(clock: VirtualClock) -> None:
-    options = {"advertise-address": "127.0.0.1", "advertise-port": "6443", "kubernetes-service-ip": "10.100.0.1"}
+    options = {"advertise-addresses": "127.0.0.1", "advertise-port": "6443", "kubernetes-service-ip": "10.100.0.1"}
     async with running(clock, build, options=options) as world:
         await world.settle()
         service = world.one(SERVICES, "kubernetes")

@@ -113,13 +113,11 @@ class Clusters:
     # -- work in the background --------------------------------------------------------------------------------------
 
     async def _bring_up(self, name: str) -> None:
-        """Network and control plane, side by side; all steps may be repeated."""
+        """Network, then the control plane, which is told its addresses in the VPC; all steps may be repeated."""
         cluster = self._context.cluster(name)
         try:
-            endpoint, group_id = await asyncio.gather(
-                self._context.control_planes.provision(self.spec(cluster)),
-                self._context.in_thread(self._connect, cluster),
-            )
+            group_id, cluster["interfaceAddresses"] = await self._context.in_thread(self._connect, cluster)
+            endpoint = await self._context.control_planes.provision(self.spec(cluster))
         except FAILURES as error:
             log.warning("cluster %s failed: %s", name, error)
             cluster["health"] = {"issues": [{"code": "Other", "message": str(error), "resourceIds": [name]}]}
@@ -135,11 +133,11 @@ class Clusters:
         if self._context.state.get("cluster", name) is cluster:
             self._context.state.put("cluster", (name,), cluster)
 
-    def _connect(self, cluster: Record) -> str:
+    def _connect(self, cluster: Record) -> tuple[str, list[str]]:
         ec2, vpc = self._context.clients.client("ec2"), cluster["resourcesVpcConfig"]
         group_id = network.ensure_security_group(ec2, cluster["name"], cluster["arn"], vpc["vpcId"])
-        network.ensure_interfaces(ec2, cluster["name"], vpc["subnetIds"], [group_id, *vpc["securityGroupIds"]])
-        return group_id
+        groups = [group_id, *vpc["securityGroupIds"]]
+        return group_id, network.ensure_interfaces(ec2, cluster["name"], vpc["subnetIds"], groups)
 
     async def _take_away(self, name: str) -> None:
         cluster = self._context.cluster(name)
@@ -168,6 +166,7 @@ class Clusters:
             vpc_id=cluster["resourcesVpcConfig"]["vpcId"],
             service_ipv4_cidr=cluster["kubernetesNetworkConfig"]["serviceIpv4Cidr"],
             oidc_id=cluster["identity"]["oidc"]["issuer"].rsplit("/", 1)[-1],
+            interface_addresses=tuple(cluster.get("interfaceAddresses", ())),
             audit="audit" in enabled_log_types(cluster["logging"]),
         )
 

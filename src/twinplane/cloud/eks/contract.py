@@ -21,6 +21,8 @@ class ControlPlaneSpec:
     service_ipv4_cidr: str
     oidc_id: str
     """The 32 hexadecimal digits of `oidc.eks.REGION.amazonaws.com/id/...`: issuer of service-account tokens."""
+    interface_addresses: tuple[str, ...] = ()
+    """Of the cross-account interfaces in the cluster's subnets, sorted."""
     audit: bool = False
     """The log type `audit` is enabled."""
 

@@ -108,22 +108,26 @@ def ensure_security_group(ec2: Any, cluster: str, arn: str, vpc_id: str) -> str:
     return group_id
 
 
-def ensure_interfaces(ec2: Any, cluster: str, subnet_ids: list[str], group_ids: list[str]) -> None:
-    """The interfaces through which the control plane reaches the VPC, described `Amazon EKS NAME`."""
-    if _interfaces(ec2, cluster):
-        return
+def ensure_interfaces(ec2: Any, cluster: str, subnet_ids: list[str], group_ids: list[str]) -> list[str]:
+    """Addresses of the interfaces between control plane and VPC, described `Amazon EKS NAME`; made where missing."""
+    found = _interfaces(ec2, cluster)
+    taken = {interface["SubnetId"] for interface in found}
     for subnet_id in subnet_ids[:_INTERFACES]:
+        if subnet_id in taken:
+            continue
         try:
-            ec2.create_network_interface(
+            made = ec2.create_network_interface(
                 SubnetId=subnet_id,
                 Groups=group_ids,
                 Description=f"Amazon EKS {cluster}",
                 TagSpecifications=[{"ResourceType": "network-interface", "Tags": tag_list({CLUSTER_TAG: cluster})}],
             )
+            found.append(made["NetworkInterface"])
         except ClientError as error:
             if error.response["Error"]["Code"] == "InsufficientFreeAddressesInSubnet":
                 raise EksError("InvalidRequestException", error.response["Error"]["Message"]) from error
             raise
+    return sorted(str(interface["PrivateIpAddress"]) for interface in found)
 
 
 def remove(ec2: Any, cluster: str, group_id: str) -> None:

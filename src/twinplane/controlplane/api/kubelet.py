@@ -6,7 +6,7 @@ aiohttp is imported with the first request, since most clusters never ask for a 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -27,10 +27,14 @@ _SHOWN_BYTES = 4096
 
 
 class KubeletClient:
-    """Implements `KubeletDialer`. `context` carries the client certificate that kubelets ask for."""
+    """Implements `KubeletDialer`. `context` carries the client certificate that kubelets ask for.
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    `reach` says where this host reaches an address of the VPC (`twinplane.edge`).
+    """
+
+    def __init__(self, context: ssl.SSLContext, reach: Callable[[str], str] = str) -> None:
         self._context = context
+        self._reach = reach
         self._session: ClientSession | None = None
 
     async def get(self, node: Object, path: str, query: dict[str, str]) -> Response:
@@ -40,7 +44,7 @@ class KubeletClient:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
             self._session = aiohttp.ClientSession(timeout=timeout)
-        url = f"https://{endpoint_of(node)}{quote(path)}"
+        url = f"https://{endpoint_of(node, self._reach)}{quote(path)}"
         try:
             answer = await self._session.get(url, params=query, ssl=self._context)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -51,13 +55,13 @@ class KubeletClient:
         return Response(answer.status, content_type=content_type, stream=_pieces(answer))
 
     async def connect(self, node: Object) -> Upstream:
-        host, _, port = endpoint_of(node).rpartition(":")
+        host, _, port = endpoint_of(node, self._reach).rpartition(":")
         return await dial(host.strip("[]"), int(port), self._context)
 
     async def reach(self, node: Object | None, host: str, port: int) -> Upstream:
         """Through the kubelet (`GET /dial`) where the node's own addresses are not those it is reached at."""
         if node is None or ENDPOINT_ANNOTATION not in (node["metadata"].get("annotations") or {}):
-            return await dial(host, port)
+            return await dial(self._reach(host), port)
         return await through(await self.connect(node), host, port)
 
     async def close(self) -> None:
@@ -66,7 +70,7 @@ class KubeletClient:
             self._session = None
 
 
-def endpoint_of(node: Object) -> str:
+def endpoint_of(node: Object, reach: Callable[[str], str] = str) -> str:
     """HOST:PORT of a node's kubelet. Raises NotFound."""
     metadata, status = node["metadata"], node.get("status") or {}
     given = (metadata.get("annotations") or {}).get(ENDPOINT_ANNOTATION)
@@ -76,6 +80,7 @@ def endpoint_of(node: Object) -> str:
     address = addresses.get("InternalIP") or addresses.get("Hostname")
     if not address:
         raise ApiError("NotFound", f"no preferred addresses found; known addresses: {list(addresses.items())}")
+    address = reach(address)
     endpoint = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}
     host = f"[{address}]" if ":" in address else address
     return f"{host}:{endpoint.get('Port') or DEFAULT_PORT}"

@@ -22,6 +22,8 @@ from twinplane.kubeclient.resources import ENDPOINT_SLICES, SERVICES
 
 ServiceResolver = Callable[[str, str, int], tuple[str, int]]
 """(namespace, name, port) -> (host, port). Raises `Unreachable`."""
+Reach = Callable[[str], str]
+"""An address of the VPC -> the address that this host reaches it at."""
 SERVICE_NAME = "kubernetes.io/service-name"
 _CONTEXTS = 64
 
@@ -33,9 +35,10 @@ class Unreachable(Exception):
 class EndpointResolver:
     """Services by their EndpointSlices, as the API server's own cache has them."""
 
-    def __init__(self, reader: ObjectReader, random: Random) -> None:
+    def __init__(self, reader: ObjectReader, random: Random, reach: Reach = str) -> None:
         self._reader = reader
         self._random = random
+        self._reach = reach
 
     def __call__(self, namespace: str, name: str, port: int) -> tuple[str, int]:
         service = self._reader.get(SERVICES, name, namespace)
@@ -50,7 +53,8 @@ class EndpointResolver:
         found = self._endpoints(namespace, name, served.get("name", ""))
         if not found:
             raise Unreachable(f'no endpoints available for service "{name}"')
-        return self._random.choice(found)
+        address, number = self._random.choice(found)
+        return self._reach(address), number
 
     def _endpoints(self, namespace: str, name: str, port_name: str) -> list[tuple[str, int]]:
         slices = (

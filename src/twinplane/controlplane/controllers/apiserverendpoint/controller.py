@@ -1,7 +1,8 @@
 """The Service `kubernetes` in `default`: how pods reach the API server, kept against accidental deletion.
 
 In upstream the API server itself does this (pkg/controlplane/controller/kubernetesservice and the endpoint reconciler).
-Options: `advertise-address`, `advertise-port` (443), `kubernetes-service-ip`; without an address nothing is published.
+Options: `advertise-addresses` (comma-separated), `advertise-port` (443), `kubernetes-service-ip`; without an address
+nothing is published.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class ApiServerEndpoint:
     def __init__(self, context: Context) -> None:
         options = context.options
         self._client: KubeClient = context.client
-        self._address = options.get("advertise-address", "")
+        self._addresses = [each for each in options.get("advertise-addresses", "").split(",") if each]
         self._port = int(options.get("advertise-port", "443"))
         self._service_ip = options.get("kubernetes-service-ip", "")
         self._informers: dict[Resource, Informer] = {
@@ -41,7 +42,7 @@ class ApiServerEndpoint:
         enqueue(_KEY)
 
     async def reconcile(self, key: Key) -> float | None:
-        if not self._address:
+        if not self._addresses:
             return None
         for resource, wanted in self._wanted().items():
             existing = self._informers[resource].get(NAME, "default")
@@ -60,17 +61,17 @@ class ApiServerEndpoint:
         }
         if self._service_ip:
             spec |= {"clusterIP": self._service_ip, "clusterIPs": [self._service_ip]}
-        family = "IPv6" if ":" in self._address else "IPv4"
+        family = "IPv6" if ":" in self._addresses[0] else "IPv4"
         return {
             SERVICES: {"metadata": _metadata(_LABELS), "spec": spec},
             ENDPOINTS: {
                 "metadata": _metadata(_SKIP_MIRROR),
-                "subsets": [{"addresses": [{"ip": self._address}], "ports": [port]}],
+                "subsets": [{"addresses": [{"ip": each} for each in self._addresses], "ports": [port]}],
             },
             ENDPOINT_SLICES: {
                 "metadata": _metadata({"kubernetes.io/service-name": NAME}),
                 "addressType": family,
-                "endpoints": [{"addresses": [self._address], "conditions": {"ready": True}}],
+                "endpoints": [{"addresses": [each], "conditions": {"ready": True}} for each in self._addresses],
                 "ports": [port],
             },
         }
