@@ -27,8 +27,9 @@ from twinplane.cloud.endpoint.feed import Feed
 from twinplane.cloud.endpoint.gate import Admitted, Gate
 from twinplane.cloud.endpoint.server import EndpointServer, PortInUse
 from twinplane.cloud.endpoint.sts import SecurityTokenService
+from twinplane.cloud.iam.web_identity import WebIdentity
 from twinplane.cloud.identity import RegionCredentials, ServiceSessions, assumed_role_arn, unique_id
-from twinplane.cloud.requests import AwsRequest, AwsResponse
+from twinplane.cloud.requests import AwsRequest, AwsResponse, operation_of
 from twinplane.cloud.signature import Refused
 
 __all__ = ["Cloud", "PortInUse", "SnapshotCorrupt", "StateCorrupt"]
@@ -98,6 +99,9 @@ class Cloud:
                 instance_type=self._account.instance_type,
                 background=Background(),
             )
+        )
+        self._web_identity = WebIdentity(
+            self._clients, self._sessions, self._eks.issuer_key, self._account_id, self._clock
         )
         self._internal = internal.InternalApi(self._account, self._eks, self._feed, self._published)
         await self._account.start()
@@ -191,6 +195,8 @@ class Cloud:
             return await self._internal.answer(request)
         if identity is not None and request.service == "eks":
             return await self._eks.handle(request, identity)
+        if identity is None and operation_of(request).action == "AssumeRoleWithWebIdentity":
+            return await self._sts.assume_with_web_identity(request, self._web_identity)
         if identity is not None and request.service == "sts":
             answer = self._sts.answer(request, identity)
             if answer is not None:

@@ -114,6 +114,13 @@ def service_account_key(path: Path) -> Path:
     return path
 
 
+def public_key(path: Path) -> str:
+    """PEM of the public half of a private key's file."""
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+
 def _distinguished_name(subject: Subject) -> x509.Name:
     organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in subject.organizations]
     return x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, subject.common_name)])

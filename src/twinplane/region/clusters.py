@@ -20,7 +20,7 @@ from twinplane.controlplane.audit.policy import EKS_POLICY
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.dataplane.simulation.config import SimulationConfig
 from twinplane.region import stores
-from twinplane.region.certificates import CertificateAuthority, Subject, service_account_key
+from twinplane.region.certificates import CertificateAuthority, Subject, public_key, service_account_key
 from twinplane.region.data_directory import DataDirectory, write_atomically
 from twinplane.region.ports import kept_ports
 from twinplane.region.processes import Processes, ProcessSpec
@@ -71,6 +71,10 @@ class ClusterProcesses:
         await self._wait_until_ready(configuration)
         authority = configuration.certificate_authority().encode()
         return ControlPlaneEndpoint(configuration.url, base64.b64encode(authority).decode())
+
+    def token_key(self, name: str) -> str:
+        path = self._directory.cluster(name) / "pki" / "sa.key"
+        return public_key(path) if path.exists() else ""
 
     async def deprovision(self, name: str) -> None:
         folder = self._directory.cluster(name)

@@ -37,6 +37,8 @@ class FakeControlPlanes:
     running: dict[str, ControlPlaneSpec] = field(default_factory=dict)
     open: asyncio.Event = field(default_factory=asyncio.Event)
     failure: str = ""
+    token_keys: dict[str, str] = field(default_factory=dict)
+    """Of clusters by name, PEM."""
 
     def __post_init__(self) -> None:
         self.open.set()
@@ -47,6 +49,9 @@ class FakeControlPlanes:
             raise ControlPlaneFailed(self.failure)
         self.running[spec.name] = spec
         return ControlPlaneEndpoint(f"https://127.0.0.1:6443/{spec.name}", "Q0E=")
+
+    def token_key(self, name: str) -> str:
+        return self.token_keys.get(name, "")
 
     async def deprovision(self, name: str) -> None:
         await self.open.wait()

@@ -42,6 +42,10 @@ class ControlPlanes(Protocol):
         """
         ...
 
+    def token_key(self, name: str) -> str:
+        """PEM of the public key that verifies the cluster's service-account tokens; empty while there is none."""
+        ...
+
     async def deprovision(self, name: str) -> None:
         """Stop it and forget its data. Idempotent."""
         ...

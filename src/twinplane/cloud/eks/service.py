@@ -53,6 +53,13 @@ class EksService:
     def clusters(self) -> list[dict[str, Any]]:
         return [public(record) for _, record in self._context.state.below("cluster")]
 
+    def issuer_key(self, issuer: str) -> str:
+        """PEM of the key of the cluster with this OIDC issuer; empty when there is none."""
+        for (name,), cluster in self._context.state.below("cluster"):
+            if cluster["identity"]["oidc"]["issuer"] == issuer:
+                return self._context.control_planes.token_key(name)
+        return ""
+
     async def stop(self) -> None:
         await self._context.background.stop()
 

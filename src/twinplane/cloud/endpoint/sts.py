@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 from twinplane.clock import Clock
 from twinplane.cloud.contract import AwsCredentials
 from twinplane.cloud.endpoint.errors import write
+from twinplane.cloud.iam.web_identity import StsError, WebIdentity, result
 from twinplane.cloud.identity import Identity, ServiceSessions
 from twinplane.cloud.requests import AwsRequest, AwsResponse, operation_of
 
@@ -42,10 +43,18 @@ class SecurityTokenService:
         if act is None:
             return None
         try:
-            result = act(identity, parameters)
+            answered = act(identity, parameters)
         except ValueError as error:
             return write("query", "ValidationError", str(error), 400)
-        return _response(operation.action, result, "json" in request.header("accept"))
+        return _response(operation.action, answered, "json" in request.header("accept"))
+
+    async def assume_with_web_identity(self, request: AwsRequest, web_identity: WebIdentity) -> AwsResponse:
+        operation = operation_of(request)
+        try:
+            assumed = await web_identity.assume({name: values[-1] for name, values in operation.parameters.items()})
+        except StsError as error:
+            return write("query", error.code, str(error), error.status)
+        return _response(operation.action, result(assumed), "json" in request.header("accept"))
 
     def _caller_identity(self, identity: Identity, _: dict[str, str]) -> dict[str, Any]:
         return {"Account": identity.account_id, "Arn": identity.arn, "UserId": identity.user_id}
