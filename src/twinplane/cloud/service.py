@@ -98,7 +98,8 @@ class Cloud:
                 random=self._random,
                 instance_type=self._account.instance_type,
                 background=Background(),
-            )
+            ),
+            self._sessions,
         )
         self._web_identity = WebIdentity(
             self._clients, self._sessions, self._eks.issuer_key, self._account_id, self._clock
@@ -193,7 +194,7 @@ class Cloud:
             if not identity.internal and identity != self._credentials.administrator:
                 return errors.write("rest", "AccessDeniedException", "Only for processes of this region", 403)
             return await self._internal.answer(request)
-        if identity is not None and request.service == "eks":
+        if identity is not None and request.service in ("eks", "eks-auth"):
             return await self._eks.handle(request, identity)
         if identity is None and operation_of(request).action == "AssumeRoleWithWebIdentity":
             return await self._sts.assume_with_web_identity(request, self._web_identity)

@@ -12,7 +12,7 @@ from twinplane.cloud.eks.errors import EksError, no_nodegroup
 from twinplane.cloud.eks.protocol import Protocol, error_response
 from twinplane.cloud.requests import AwsRequest
 
-PROTOCOL = Protocol.for_eks()
+PROTOCOL = Protocol.of("eks")
 
 
 def request(method: str, path: str, body: object = None, query: str = "") -> AwsRequest:

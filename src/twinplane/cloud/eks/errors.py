@@ -12,6 +12,8 @@ _STATUS = {
     "ResourceNotFoundException": 404,
     "UnknownOperationException": 404,
     "NotFoundException": 404,
+    "InvalidTokenException": 400,
+    "ExpiredTokenException": 400,
     "ResourceInUseException": 409,
     "ResourceLimitExceededException": 400,
     "ServerException": 500,

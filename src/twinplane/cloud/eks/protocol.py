@@ -49,10 +49,11 @@ class Protocol:
 
     @staticmethod
     @functools.cache
-    def for_eks() -> Protocol:
+    def of(service: str) -> Protocol:
+        """Of a service by the name that botocore has for it: `eks`, `eks-auth`."""
         import botocore.session
 
-        return Protocol(botocore.session.Session().get_service_model("eks"))
+        return Protocol(botocore.session.Session().get_service_model(service))
 
     @property
     def operations(self) -> list[str]:

@@ -12,15 +12,16 @@ from twinplane.cloud.eks.clusters import Clusters
 from twinplane.cloud.eks.errors import EksError
 from twinplane.cloud.eks.nodegroup_updates import NodegroupUpdates
 from twinplane.cloud.eks.nodegroups import Nodegroups
+from twinplane.cloud.eks.pod_identity import EksAuth, PodIdentity
 from twinplane.cloud.eks.protocol import Protocol, error_response
 from twinplane.cloud.eks.tags import Tags
 from twinplane.cloud.eks.updates import Updates
-from twinplane.cloud.identity import Identity
+from twinplane.cloud.identity import Identity, ServiceSessions
 from twinplane.cloud.requests import AwsRequest, AwsResponse
 
 
 class EksService:
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, sessions: ServiceSessions) -> None:
         self._context = context
         self._updates = Updates(context)
         self._access = AccessEntries(context)
@@ -33,12 +34,15 @@ class EksService:
             NodegroupUpdates(context, self._nodegroups, self._updates),
             self._updates,
             self._access,
+            associations := PodIdentity(context),
             Tags(context),
             ClusterVersions(context),
         )
-        self._operations: dict[str, Operation] = {}
+        operations: dict[str, Operation] = {}
         for component in components:
-            self._operations |= component.operations()
+            operations |= component.operations()
+        auth = EksAuth(context, associations, sessions, self.issuer_key)
+        self._operations = {"eks": operations, "eks-auth": auth.operations()}
 
     def start(self) -> None:
         """Resume unfinished work. The AWS endpoint answers already."""
@@ -64,10 +68,11 @@ class EksService:
         await self._context.background.stop()
 
     async def handle(self, request: AwsRequest, identity: Identity) -> AwsResponse:
-        protocol = Protocol.for_eks()
+        """A request of `eks` or `eks-auth`."""
+        protocol = Protocol.of(request.service)
         try:
             name, parameters = protocol.parse(request)
-            operation = self._operations.get(name)
+            operation = self._operations[request.service].get(name)
             if operation is None:
                 raise EksError("UnknownOperationException", f"{name} is not offered by this region yet")
             return protocol.serialize(name, await operation(Call(parameters, identity)))

@@ -1,7 +1,7 @@
 """What the EKS service remembers: records of JSON in memory, each written through to SQLite before it counts.
 
 Records are plain dictionaries in the shape of the API (plus members that the protocol leaves out of answers), because
-they are what DescribeX returns. Kinds: `cluster`, `nodegroup`, `access`, `update`. The file is small and written
+they are what DescribeX returns. The file is small and written
 rarely; a write is one transaction with synchronous=FULL.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+KINDS = ("cluster", "nodegroup", "access", "podidentity", "update")
 Record = dict[str, Any]
 Key = tuple[str, ...]
 """The names that lead to a record: (cluster,), (cluster, nodegroup), ..."""
@@ -27,7 +28,7 @@ class StateCorrupt(Exception):
 
 class State:
     def __init__(self, path: Path, changed: Callable[[], None] = lambda: None) -> None:
-        self._records: dict[str, dict[Key, Record]] = {"cluster": {}, "nodegroup": {}, "access": {}, "update": {}}
+        self._records: dict[str, dict[Key, Record]] = {kind: {} for kind in KINDS}
         self._changed = changed
         self._database = sqlite3.connect(path, isolation_level=None)
         try:

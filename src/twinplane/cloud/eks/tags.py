@@ -7,7 +7,12 @@ from twinplane.cloud.eks.errors import EksError
 from twinplane.cloud.eks.state import Key, Record
 
 TAGS_MAX = 50
-_ARN_MEMBERS = {"cluster": "arn", "nodegroup": "nodegroupArn", "access": "accessEntryArn"}
+_ARN_MEMBERS = {
+    "cluster": "arn",
+    "nodegroup": "nodegroupArn",
+    "access": "accessEntryArn",
+    "podidentity": "associationArn",
+}
 
 
 class Tags:

@@ -8,7 +8,6 @@ provider, and satisfy the role's trust policy (`ISSUER:sub`, `ISSUER:aud`). Erro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,15 +16,13 @@ from botocore.exceptions import ClientError
 
 from twinplane.clock import Clock
 from twinplane.cloud.contract import AwsClients
+from twinplane.cloud.iam.service_account_token import IssuerKeys, TokenRefused, claims_of
 from twinplane.cloud.iam.trust import Asking, allows
 from twinplane.cloud.identity import ServiceSessions, assumed_role_arn
 
 ACTION = "sts:AssumeRoleWithWebIdentity"
 SECONDS = 3600
 SECONDS_MIN = 900
-
-IssuerKeys = Callable[[str], str]
-"""Issuer -> PEM of the public key that verifies its tokens; empty for an issuer that is none of ours."""
 
 
 class StsError(Exception):
@@ -74,34 +71,11 @@ class WebIdentity:
         return await asyncio.to_thread(self._assume, parameters, claims)
 
     def _claims(self, token: str) -> dict[str, Any]:
-        from joserfc import jws, jwt
-        from joserfc.errors import JoseError
-        from joserfc.jwk import RSAKey
-
         try:
-            unverified = jws.extract_compact(token.encode())
-            issuer = str(_json(unverified.payload).get("iss", ""))
-        except (JoseError, ValueError) as error:
-            raise StsError(
-                "InvalidIdentityToken",
-                "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
-            ) from error
-        pem = self._issuer_keys(issuer)
-        if not pem:
-            raise StsError("InvalidIdentityToken", f"No OpenIDConnect provider found in your account for {issuer}")
-        try:
-            claims = jwt.decode(token, RSAKey.import_key(pem), algorithms=["RS256"]).claims
-        except (JoseError, ValueError) as error:
-            raise StsError(
-                "InvalidIdentityToken", "Couldn't verify the signature of the token with the keys of its issuer"
-            ) from error
-        now, expires = self._clock.now(), float(claims.get("exp", 0))
-        if now >= expires:
-            raise StsError(
-                "ExpiredTokenException",
-                f"Token expired: current date/time {int(now)} must be before the expiration date/time {int(expires)}",
-            )
-        return claims
+            return claims_of(token, self._issuer_keys, self._clock.now())
+        except TokenRefused as refused:
+            code = "ExpiredTokenException" if refused.reason == "expired" else "InvalidIdentityToken"
+            raise StsError(code, str(refused)) from refused
 
     def _assume(self, parameters: dict[str, str], claims: dict[str, Any]) -> Assumed:
         issuer, subject = str(claims["iss"]), str(claims.get("sub", ""))
@@ -179,12 +153,3 @@ def _seconds(parameters: dict[str, str], most: int) -> int:
             "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
         )
     return int(text)
-
-
-def _json(payload: bytes | None) -> dict[str, Any]:
-    import orjson
-
-    loaded = orjson.loads(payload or b"{}")
-    if not isinstance(loaded, dict):
-        raise ValueError("claims are an object")
-    return loaded
