@@ -14,6 +14,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 
 POOL = IPv4Network("100.64.0.0/10")
+AWS_ENDPOINT = "http://169.254.169.252"
+"""Every AWS service of the region, as machines and pods of its VPCs reach it."""
 FILE = "network/edges.json"
 """Below the data directory."""
 

@@ -20,6 +20,7 @@ from twinplane.controlplane import node_fleet
 from twinplane.controlplane.admission.chain import default_plugins
 from twinplane.controlplane.admission.contract import ObjectReader
 from twinplane.controlplane.admission.dynamic import DynamicAdmission
+from twinplane.controlplane.admission.pod_identity import IsAssociated, PodIdentity, nobody
 from twinplane.controlplane.api.extensions.aggregation.certificate import (
     authentication_config,
     front_proxy_certificate,
@@ -57,6 +58,7 @@ from twinplane.controlplane.scheduler import configuration as scheduler_configur
 from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration
 from twinplane.controlplane.scheduler.loop import Scheduler
 from twinplane.controlplane.store.contract import Store
+from twinplane.edge import AWS_ENDPOINT
 from twinplane.kubeclient.contract import KubeClient, Object, Resource
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.event_recorder import EventBroadcaster
@@ -92,6 +94,8 @@ class Foundation:
     feed: InstanceFeed
     aws: AwsClients | None
     """None: there are no load balancers."""
+    is_associated: IsAssociated = nobody
+    """Which service accounts EKS Pod Identity serves."""
     reach: Reach = str
     """Where an address of the VPC is reached from here."""
 
@@ -141,7 +145,10 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
             rbac=identity.rbac,
             authorizer=identity.authorizer,
             service_cidr=configuration.service_cidr,
-            webhooks=dynamic.plugins,
+            webhooks=[
+                PodIdentity(reader, configuration.region, AWS_ENDPOINT, foundation.is_associated),
+                *dynamic.plugins,
+            ],
         )
         late.server = server = ApiServer(
             ServerRuntime(

@@ -19,6 +19,7 @@ from twinplane.controlplane.api.extensions.dialing import Reach
 from twinplane.controlplane.api.http.server import serve
 from twinplane.controlplane.api.kubelet import KubeletClient
 from twinplane.controlplane.api.types.registry import built_in_types
+from twinplane.controlplane.auth.pod_identity_associations import PodIdentityAssociations
 from twinplane.controlplane.auth.sts import StsIdentify
 from twinplane.controlplane.cloudcontroller.node.feed import InstanceFeed
 from twinplane.controlplane.composition import Control, Foundation, api_server
@@ -74,6 +75,7 @@ class ControlPlane:
             kubelet=kubelet,
             feed=feed,
             aws=BotocoreClients(configuration),
+            is_associated=PodIdentityAssociations(configuration.cluster, region_api.eks, self._clock),
             reach=reach,
         )
 

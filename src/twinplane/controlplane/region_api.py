@@ -23,6 +23,7 @@ _EKS_PATHS = {
     "DescribeCluster": "/clusters/{name}",
     "ListAccessEntries": "/clusters/{clusterName}/access-entries",
     "DescribeAccessEntry": "/clusters/{clusterName}/access-entries/{principalArn}",
+    "ListPodIdentityAssociations": "/clusters/{clusterName}/pod-identity-associations",
     "ListAssociatedAccessPolicies": "/clusters/{clusterName}/access-entries/{principalArn}/access-policies",
 }
 
