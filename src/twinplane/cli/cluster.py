@@ -32,6 +32,9 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodegroup-name", help="name of the node group (generated if unspecified)")
     parser.add_argument("-N", "--nodes", type=int, help="total number of nodes (default: 2)")
     parser.add_argument("-t", "--node-type", help="node instance type (default: m5.large)")
+    from twinplane.cli.eksctl.runtime import runtime_flag
+
+    runtime_flag(parser)
     parser.add_argument("--without-nodegroup", action="store_true", help="create no node group")
     parser.add_argument("--kubeconfig", metavar="FILE", help="where to write the entry (default: as kubectl finds it)")
     parser.add_argument("--no-write-kubeconfig", action="store_true", help="leave kubeconfig files alone")
@@ -40,6 +43,7 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _create(arguments: argparse.Namespace) -> None:
     from twinplane.cli.eksctl import cluster, nodes
+    from twinplane.cli.eksctl.runtime import check_host
 
     access = region_access(arguments.data_dir)
     config = _config(arguments, access.settings.region)
@@ -48,6 +52,7 @@ def _create(arguments: argparse.Namespace) -> None:
 
         print_document(asdict(config), "yaml")
         return
+    check_host(config.node_groups, access.directory.root)
     progress = Progress()
     account = account_of(access)
     described = cluster.create(account, config, progress)
@@ -63,7 +68,7 @@ def _config(arguments: argparse.Namespace, region: str) -> Any:
 
     if not arguments.config_file:
         return _config_of_flags(arguments, region)
-    for flag in ("name", "version", "zones", "nodes", "node_type", "nodegroup_name"):
+    for flag in _FILE_FLAGS:
         if getattr(arguments, flag) is not None:
             raise CommandError(f"cannot use --{flag.replace('_', '-')} when --config-file/-f is set")
     try:
@@ -90,7 +95,8 @@ def _config_of_flags(arguments: argparse.Namespace, region: str) -> Any:
         nodes = config.DEFAULT_NODES if arguments.nodes is None else arguments.nodes
         if nodes < 0:
             raise CommandError(f"--nodes must not be negative, got {nodes}")
-        groups = (config.default_node_group(group_name, nodes, arguments.node_type or config.DEFAULT_INSTANCE_TYPE),)
+        kind = arguments.node_type or config.DEFAULT_INSTANCE_TYPE
+        groups = (config.default_node_group(group_name, nodes, kind, arguments.runtime),)
     zones = tuple(zone.strip() for zone in arguments.zones.split(",")) if arguments.zones else ()
     return config.ClusterConfig(
         name=name, region=region, version=arguments.version or "", zones=zones, node_groups=groups
@@ -155,7 +161,7 @@ def _delete(arguments: argparse.Namespace) -> None:
     kubeconfig.remove(kubeconfig.user_files(arguments.kubeconfig, access.directory), name, access.settings.region)
 
 
-_FILE_FLAGS = ("name", "version", "zones", "nodes", "node_type", "nodegroup_name")
+_FILE_FLAGS = ("name", "version", "zones", "nodes", "node_type", "nodegroup_name", "runtime")
 
 
 def _token(arguments: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from twinplane.cli.command import Command, cluster_flag, output_flag
 from twinplane.cli.eksctl.nodes import Api
 from twinplane.cli.output import CommandError, Progress, print_document, print_table
 from twinplane.cli.region_access import region_access
-from twinplane.cli.token import iam_token
+from twinplane.cli.token import access_token
 from twinplane.dataplane.simulation.document import InvalidFleet, duration, share
 from twinplane.dataplane.simulation.fleet.failures import KINDS, Failure, check_failure, read_stored, stored
 from twinplane.dataplane.simulation.fleet.spec import (
@@ -127,7 +127,7 @@ def _api(arguments: argparse.Namespace) -> Api:
     described = cluster.describe(account_of(access), arguments.cluster)
     if described is None:
         raise CommandError(f"No cluster found for name: {arguments.cluster}.")
-    return Api(described, iam_token(access, arguments.cluster, time.time()))
+    return Api(described, access_token(access, arguments.cluster, time.time()))
 
 
 def _delete_arguments(parser: argparse.ArgumentParser) -> None:

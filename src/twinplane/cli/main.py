@@ -24,6 +24,8 @@ COMMANDS = {
     "scale nodegroup": ("twinplane.cli.nodegroup:SCALE", "Change the size of a node group"),
     "delete cluster": ("twinplane.cli.cluster:DELETE", "Delete a cluster and everything made for it"),
     "delete nodegroup": ("twinplane.cli.nodegroup:DELETE", "Delete a node group"),
+    "stop controlplane": ("twinplane.cli.controlplane:STOP", "Keep a cluster's control plane away; its nodes go on"),
+    "start controlplane": ("twinplane.cli.controlplane:START", "Let a stopped control plane run again"),
     "store migrate": (
         "twinplane.cli.store:MIGRATE",
         "Move a stopped cluster's objects between the embedded store and etcd",
@@ -33,11 +35,17 @@ COMMANDS = {
     "fleet get": ("twinplane.cli.fleet:GET", "List fleets"),
     "fleet inject": ("twinplane.cli.fleet:INJECT", "Let nodes or pods of a fleet fail for a while"),
     "explain pod": ("twinplane.cli.explain:POD", "Show every node's verdict and score for a pod"),
+    "image pack": ("twinplane.cli.image:PACK", "Make a container image out of Debian packages and files"),
+    "image import": ("twinplane.cli.image:IMPORT", "Take the images of a docker-save or OCI archive"),
+    "image ls": ("twinplane.cli.image:LIST", "List the images of the region's registry"),
+    "image tag": ("twinplane.cli.image:TAG", "Give an image another name"),
+    "image rm": ("twinplane.cli.image:REMOVE", "Remove image names, and what they alone held"),
     "token": ("twinplane.cli.cluster:TOKEN", "Print an ExecCredential for kubectl"),
     "utils write-kubeconfig": ("twinplane.cli.cluster:WRITE_KUBECONFIG", "Write the kubeconfig entry of a cluster"),
     "version": ("twinplane.cli.region:VERSION", "Print the version"),
 }
 ALIASES = {
+    "images": "image",
     "clusters": "cluster",
     "ng": "nodegroup",
     "nodegroups": "nodegroup",

@@ -8,6 +8,7 @@ from typing import Any
 from twinplane.cli.cluster import account_of
 from twinplane.cli.command import Command, cluster_flag, output_flag
 from twinplane.cli.eksctl.account import Account
+from twinplane.cli.eksctl.runtime import check_host, runtime_flag
 from twinplane.cli.output import CommandError, Progress, print_document, print_table
 from twinplane.cli.region_access import region_access
 
@@ -31,6 +32,7 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--name", required=True, help="name of the new node group")
     parser.add_argument("-N", "--nodes", type=int, default=2, help="total number of nodes (default: 2)")
     parser.add_argument("-t", "--node-type", default="m5.large", help="node instance type (default: m5.large)")
+    runtime_flag(parser)
 
 
 def _create(arguments: argparse.Namespace) -> None:
@@ -39,7 +41,8 @@ def _create(arguments: argparse.Namespace) -> None:
     access = region_access(arguments.data_dir)
     account = account_of(access)
     cluster = _cluster(account, arguments.cluster)
-    group = config.default_node_group(arguments.name, arguments.nodes, arguments.node_type)
+    group = config.default_node_group(arguments.name, arguments.nodes, arguments.node_type, arguments.runtime)
+    check_host((group,), access.directory.root)
     region = access.settings.region
     wanted = config.ClusterConfig(cluster["name"], region, cluster["version"], node_groups=(group,))
     progress = Progress()

@@ -33,6 +33,13 @@ class Instance:
     """Decoded; for EKS nodes a nodeadm NodeConfig document (MIME multi-part, as managed node groups have it)."""
     cluster: str = ""
     """Name of the EKS cluster that the tags (`eks:cluster-name` or `kubernetes.io/cluster/NAME`) say it belongs to."""
+    runtime: str = ""
+    """`containerd` for a real node: the tag `twinplane.io/runtime`, else that node label in the user data."""
+    role: str = ""
+    """Name of the role of its instance profile."""
+    root_volume_gibibytes: int = 0
+    boots: int = 0
+    """How often it was started again or rebooted: a machine that has booted with another number must boot again."""
 
 
 ChangeListener = Callable[[str], None]

@@ -29,6 +29,7 @@ from twinplane.cloud.endpoint.server import EndpointServer, PortInUse
 from twinplane.cloud.endpoint.sts import SecurityTokenService
 from twinplane.cloud.iam.web_identity import WebIdentity
 from twinplane.cloud.identity import RegionCredentials, ServiceSessions, assumed_role_arn, unique_id
+from twinplane.cloud.registry.service import ImageRegistry
 from twinplane.cloud.requests import AwsRequest, AwsResponse, operation_of
 from twinplane.cloud.signature import Refused
 
@@ -55,8 +56,9 @@ class Cloud:
         host: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         health: Callable[[], dict[str, Any]] = dict,
+        images: Path | None = None,
     ) -> None:
-        """`health` adds to the public answer of /_twinplane/health."""
+        """`health` adds to the public answer of /_twinplane/health; `images` is the directory of the registry."""
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._data_dir = data_dir
         self._region = region
@@ -72,7 +74,15 @@ class Cloud:
         self._account = Account(data_dir / "aws", region, account_id, self._credentials.administrator, self._clock)
         self._gate = Gate(self._credentials, self._sessions, self._account, region, self._clock)
         self._sts = SecurityTokenService(self._sessions, self._clock)
-        self._server = EndpointServer(self._answer)
+        self._images = ImageRegistry(
+            images or data_dir / "images",
+            self._account,
+            account_id,
+            region,
+            secret=self._credentials.region_secret,
+            clock=self._clock,
+        )
+        self._server = EndpointServer(self._answer, self._images)
         self._feed = Feed(int(self._clock.now() * 1000))
         self._published: dict[str, internal.Publication] = {}
 
@@ -112,6 +122,7 @@ class Cloud:
         except SnapshotCorrupt:
             await self.stop()
             raise
+        self._images.start()
         self._eks.start()
 
     async def resumed(self) -> None:
@@ -126,6 +137,7 @@ class Cloud:
         """Everything acknowledged is on disk already: stopping only ends what runs."""
         await self._eks.stop()
         await self._server.stop()
+        await self._images.stop()
         await self._account.stop()
         self._clients.close()
         self._eks_state.close()
@@ -165,9 +177,16 @@ class Cloud:
         `role_session_arn` is `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, e.g. with a node's role and instance
         id. Without `expiration` (seconds since the epoch) they last as long as the region's data directory.
         """
+        return self._issue(role_session_arn, expiration, internal=True)
+
+    def issue_role_credentials(self, role_session_arn: str, expiration: float | None = None) -> AwsCredentials:
+        """The same for what runs in the account: an instance under its role. `/_twinplane/` is closed to it."""
+        return self._issue(role_session_arn, expiration, internal=False)
+
+    def _issue(self, role_session_arn: str, expiration: float | None, *, internal: bool) -> AwsCredentials:
         role, _, session = role_session_arn.split("assumed-role/", 1)[1].partition("/")
         user_id = f"{unique_id('AROA', f'{self._account_id}/{role}')}:{session}"
-        return self._sessions.issue(role_session_arn, user_id=user_id, expiration=expiration, internal=True)
+        return self._sessions.issue(role_session_arn, user_id=user_id, expiration=expiration, internal=internal)
 
     def publish(self, path: str, publication: internal.Publication) -> None:
         """Answer GET of an internal path (`/_twinplane/status`) with what `publication()` returns, as JSON."""
@@ -198,6 +217,8 @@ class Cloud:
             return await self._eks.handle(request, identity)
         if identity is None and operation_of(request).action == "AssumeRoleWithWebIdentity":
             return await self._sts.assume_with_web_identity(request, self._web_identity)
+        if request.service == "ecr" and operation_of(request).action == "GetAuthorizationToken":
+            return self._images.authorization_token()
         if identity is not None and request.service == "sts":
             answer = self._sts.answer(request, identity)
             if answer is not None:

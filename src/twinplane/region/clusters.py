@@ -23,7 +23,7 @@ from twinplane.region import stores
 from twinplane.region.certificates import CertificateAuthority, Subject, public_key, service_account_key
 from twinplane.region.data_directory import DataDirectory, write_atomically
 from twinplane.region.ports import kept_ports
-from twinplane.region.processes import Processes, ProcessSpec
+from twinplane.region.processes import Processes, ProcessSpec, held
 from twinplane.region.settings import Settings
 
 READY_SECONDS_MAX = 60
@@ -68,7 +68,8 @@ class ClusterProcesses:
         await self._stop_replicas(spec.name, configuration.replicas)
         module = "twinplane.dataplane.simulation"
         self._processes.ensure(self._process(simulation_process(spec.name), module, folder / "simulation.json"))
-        await self._wait_until_ready(configuration)
+        if not held(self._directory, control_plane_process(spec.name)):
+            await self._wait_until_ready(configuration)
         authority = configuration.certificate_authority().encode()
         return ControlPlaneEndpoint(configuration.url, base64.b64encode(authority).decode())
 

@@ -20,11 +20,13 @@ from twinplane.cloud.identity import assumed_role_arn
 from twinplane.cloud.loadbalancing.aliases import Aliases, SimulatedReach
 from twinplane.cloud.loadbalancing.from_moto import MotoReader
 from twinplane.cloud.loadbalancing.loop import LoadBalancing
+from twinplane.cloud.network.fabric.reach import VpcReach
 from twinplane.cloud.service import Cloud
 from twinplane.region.clusters import ClusterProcesses
 from twinplane.region.data_directory import DataDirectory
 from twinplane.region.launcher import record_daemon, running_envoy
 from twinplane.region.processes import Processes, RunningProcess
+from twinplane.region.real_nodes import RealNodes
 from twinplane.region.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Daemon:
                 host=self._settings.host,
                 port=self._settings.port,
                 health=self._health,
+                images=self._directory.images,
             )
             self._cloud.publish("/_twinplane/status", self._status)
             self._cloud.publish("/_twinplane/loadbalancers", self._load_balancers)
@@ -61,7 +64,9 @@ class Daemon:
             await self._cloud.start()
             record_daemon(self._directory)
             try:
-                self._balancing = self._load_balancing(clusters)
+                nodes = RealNodes(self._directory, self._settings, self._cloud, self._clock)
+                real = tasks.create_task(nodes.run(), name="real nodes")
+                self._balancing = self._load_balancing(clusters, nodes)
                 balancing = tasks.create_task(self._balancing.run(), name="load balancing")
                 await self._cloud.resumed()
                 self._ready = True
@@ -71,10 +76,12 @@ class Daemon:
                 self._ready = False
                 await self._cloud.stop()
                 balancing.cancel()
-                await asyncio.wait([balancing])
+                real.cancel()
+                await asyncio.wait([balancing, real])
+                await nodes.stop()
                 await processes.stop_all()
 
-    def _load_balancing(self, clusters: ClusterProcesses) -> LoadBalancing:
+    def _load_balancing(self, clusters: ClusterProcesses, nodes: RealNodes) -> LoadBalancing:
         state = self._cloud.state
         aliases = Aliases(self._directory.load_balancing / "aliases.json", self._clock)
         reader = MotoReader(self._settings.account_id, self._settings.region)
@@ -82,7 +89,7 @@ class Daemon:
             self._directory.root,
             state,
             partial(self._cloud.account.run, reader.read),
-            SimulatedReach(state, aliases, clusters.endpoint_port),
+            VpcReach(state, nodes.edges, nodes.instances, SimulatedReach(state, aliases, clusters.endpoint_port)),
             aliases,
         )
 

@@ -8,6 +8,8 @@ loadbalancing/          Envoy's configuration, addresses handed out
 clusters/NAME/          pki/, store, configuration of the processes
 processes/NAME.json     pid files
 logs/NAME.log
+images/                 container images, tags, downloaded packages
+machines/INSTANCE-ID/   disk and console of a real node
 """
 
 from __future__ import annotations
@@ -53,6 +55,10 @@ class DataDirectory:
         return self.root / "loadbalancing"
 
     @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
     def processes(self) -> Path:
         return self.root / "processes"
 
@@ -73,7 +79,8 @@ class DataDirectory:
 
     def all_logs(self) -> list[Path]:
         envoy = self.envoy / "envoy.log"
-        return sorted(self.logs.glob("*.log")) + ([envoy] if envoy.exists() else [])
+        consoles = sorted(self.root.glob("machines/*/console.log"))
+        return sorted(self.logs.glob("*.log")) + consoles + ([envoy] if envoy.exists() else [])
 
     def create(self) -> None:
         """All folders, readable by their owner alone: keys live here."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from twinplane.region.data_directory import DataDirectory
+from twinplane.region.left_behind import end_machines
 from twinplane.region.processes import RunningProcess, start_time, terminate
 from twinplane.region.settings import Settings
 
@@ -153,6 +154,7 @@ def stop(directory: DataDirectory) -> int:
         _wait(left, seconds)
     for path in files:
         path.unlink(missing_ok=True)
+    end_machines(directory.root)
     return len(found)
 
 

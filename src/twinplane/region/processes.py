@@ -1,15 +1,12 @@
 """Child processes that outlive the daemon: started, watched, restarted, and adopted again after a crash of the daemon.
 
-Nodes must go on when the daemon dies, so children run in sessions of their own, and a pid file says who they are. A pid
-alone may have been reused; the kernel's start time of the process tells. Exits are seen through pidfds, which work for
-our own children and for adopted ones alike.
+Nodes must go on when the daemon dies, so children run in sessions of their own, and a pid file says who they are
+(`twinplane.process_identity`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import os
 import signal
@@ -17,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from twinplane.process_identity import RunningProcess, exit_of, start_time, terminate
 from twinplane.region.data_directory import DataDirectory, write_atomically
+
+__all__ = ["ProcessSpec", "Processes", "RunningProcess", "start_time", "terminate"]
 
 LOG = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ RESTART_DELAY_FIRST = 0.2
 RESTART_DELAY_LAST = 10.0
 STOP_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
+HELD_SECONDS = 0.1
+"""Between two looks at whether a process is still held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +36,6 @@ class ProcessSpec:
     """With the absolute path of the program."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the daemon's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunningProcess:
-    pid: int
-    started: int
-    """Clock ticks since boot: field 22 of /proc/PID/stat."""
-    command: tuple[str, ...]
-
-    @property
-    def alive(self) -> bool:
-        return start_time(self.pid) == self.started
-
-    @classmethod
-    def read(cls, path: Path) -> RunningProcess | None:
-        """The process that a pid file names, if it still is that one."""
-        try:
-            stored = json.loads(path.read_text())
-            process = cls(int(stored["pid"]), int(stored["started"]), tuple(stored["command"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return process if process.alive else None
-
-
-def start_time(pid: int) -> int | None:
-    """None when there is no such process, or only its zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def terminate(process: RunningProcess, signal_number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        if process.alive:
-            os.kill(process.pid, signal_number)
 
 
 class Processes:
@@ -89,7 +54,7 @@ class Processes:
         if process is not None and process.command != spec.command:
             terminate(process, signal.SIGKILL)
             process = None
-        if process is None:
+        if process is None and not held(self._directory, spec.name):
             process = self._start(spec)
         self._watchers[spec.name] = self._tasks.create_task(self._keep(spec, process), name=f"process {spec.name}")
 
@@ -104,11 +69,12 @@ class Processes:
             terminate(process, signal.SIGTERM)
             try:
                 async with asyncio.timeout(STOP_GRACE):
-                    await self._exit_of(process)
+                    await exit_of(process)
             except TimeoutError:
                 terminate(process, signal.SIGKILL)
-                await self._exit_of(process)
+                await exit_of(process)
         self._pid_file(name).unlink(missing_ok=True)
+        release(self._directory, name)
 
     async def stop_all(self) -> None:
         names = {path.stem for path in self._directory.processes.glob("*.json")} | set(self._watchers)
@@ -133,47 +99,41 @@ class Processes:
             ],
             setsid=True,
         )
-        process = RunningProcess(pid, start_time(pid) or 0, spec.command)
-        stored = {"pid": process.pid, "started": process.started, "command": list(process.command)}
-        write_atomically(self._pid_file(spec.name), json.dumps(stored))
+        process = RunningProcess.of(pid, spec.command)
+        write_atomically(self._pid_file(spec.name), process.dump())
         return process
 
-    async def _keep(self, spec: ProcessSpec, process: RunningProcess) -> None:
+    async def _keep(self, spec: ProcessSpec, process: RunningProcess | None) -> None:
         loop = asyncio.get_running_loop()
         delay = RESTART_DELAY_FIRST
         while True:
-            began = loop.time()
-            await self._exit_of(process)
-            if loop.time() - began > RESTART_DELAY_LAST:
-                delay = RESTART_DELAY_FIRST
-            LOG.warning("process %s (pid %d) ended; starting it again in %.1f s", spec.name, process.pid, delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RESTART_DELAY_LAST)
+            if process is not None:
+                began = loop.time()
+                await exit_of(process)
+                if loop.time() - began > RESTART_DELAY_LAST:
+                    delay = RESTART_DELAY_FIRST
+                LOG.warning("process %s (pid %d) ended; starting it again in %.1f s", spec.name, process.pid, delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RESTART_DELAY_LAST)
+            while held(self._directory, spec.name):  # noqa: ASYNC110 - another process's file
+                await asyncio.sleep(HELD_SECONDS)
             process = self._start(spec)
 
-    async def _exit_of(self, process: RunningProcess) -> None:
-        try:
-            descriptor = os.pidfd_open(process.pid)
-        except ProcessLookupError:
-            self._reap(process.pid)
-            return
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        try:
-            if process.alive:
-                loop.add_reader(descriptor, _set, ended)
-                await ended
-        finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-        self._reap(process.pid)
 
-    def _reap(self, pid: int) -> None:
-        """Only our own children leave a zombie; an adopted process is reaped by init."""
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+def hold(directory: DataDirectory, name: str) -> RunningProcess | None:
+    """From now on it is not started again when it ends, by this daemon or the next; the process, if it runs."""
+    _held_file(directory, name).touch(mode=0o600)
+    return RunningProcess.read(directory.processes / f"{name}.json")
 
 
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+def release(directory: DataDirectory, name: str) -> None:
+    """It is started within `HELD_SECONDS`, if there is a daemon."""
+    _held_file(directory, name).unlink(missing_ok=True)
+
+
+def held(directory: DataDirectory, name: str) -> bool:
+    return _held_file(directory, name).exists()
+
+
+def _held_file(directory: DataDirectory, name: str) -> Path:
+    return directory.processes / f"{name}.held"

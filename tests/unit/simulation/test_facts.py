@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tests.unit.simulation.account import NODE_CONFIG
-from twinplane.dataplane.simulation.aws import AwsError, parse_answer
-from twinplane.dataplane.simulation.capacity import InstanceType, allocatable, capacity, default_max_pods
+from twinplane.dataplane.aws import AwsError, parse_answer
+from twinplane.dataplane.capacity import InstanceType, allocatable, capacity, default_max_pods
 from twinplane.dataplane.simulation.config import SimulationConfig
 from twinplane.dataplane.simulation.pod_spec import qos_class
 from twinplane.dataplane.simulation.pod_status import full_image, image_id
-from twinplane.dataplane.simulation.userdata import NodeSettings, node_settings
+from twinplane.dataplane.userdata import NodeSettings, node_settings
 
 M5_LARGE = InstanceType("m5.large", 2, 8192, 3, 10, "x86_64")
 

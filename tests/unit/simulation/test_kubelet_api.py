@@ -19,7 +19,8 @@ from cryptography.x509.oid import NameOID
 from tests.unit.simulation.test_endpoints import free_port
 from tests.unit.simulation.world import World, pod
 from twinplane.clock import SystemClock
-from twinplane.dataplane.simulation.kubelet_api import KubeletApi, LogOptions, server_context
+from twinplane.dataplane.log_options import log_options
+from twinplane.dataplane.simulation.kubelet_api import KubeletApi, selected, server_context
 from twinplane.dataplane.simulation.logs import Logs
 from twinplane.dataplane.simulation.process import Simulation
 from twinplane.dataplane.simulation.streams.streams import SimulatedStreams
@@ -126,6 +127,6 @@ def test_previous_incarnation_is_kept_apart() -> None:
     logs.write("u", "main", 2.0, "of the second", 2)
     ring = logs.ring("u", "main")
     assert ring is not None
-    assert [line.text for line in LogOptions({}, 5.0).select(ring)] == ["of the second"]
-    assert [line.text for line in LogOptions({"previous": "true"}, 5.0).select(ring)] == ["of the first"]
-    assert LogOptions({"sinceSeconds": "2"}, 5.0).select(ring) == []
+    assert [line.text for line in selected(ring, log_options({}, 5.0))] == ["of the second"]
+    assert [line.text for line in selected(ring, log_options({"previous": "true"}, 5.0))] == ["of the first"]
+    assert selected(ring, log_options({"sinceSeconds": "2"}, 5.0)) == []

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from tests.unit.simulation.world import World, pod
+from twinplane.dataplane.node_records import lease_spec
 from twinplane.dataplane.simulation.event_limit import BURST, EVENTS_PER_SECOND, LimitedRecorder
-from twinplane.dataplane.simulation.node_object import lease_spec
 from twinplane.dataplane.simulation.node_record import slim_node
 from twinplane.dataplane.simulation.pod_record import Records
 from twinplane.kubeclient.contract import Object

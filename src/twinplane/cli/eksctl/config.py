@@ -13,6 +13,9 @@ DEFAULT_INSTANCE_TYPE = "m5.large"
 DEFAULT_NODES = 2
 DEFAULT_VOLUME_SIZE = 80
 """GiB, as eksctl's default for node groups."""
+RUNTIME_LABEL = "twinplane.io/runtime"
+RUNTIMES = ("simulated", "containerd")
+"""Of a node group's nodes: simulated kubelets, or machines with real containers (needs Linux and root)."""
 EFFECTS = {"NoSchedule": "NO_SCHEDULE", "NoExecute": "NO_EXECUTE", "PreferNoSchedule": "PREFER_NO_SCHEDULE"}
 NAT_GATEWAYS = ("Single", "HighlyAvailable", "Disable")
 AMI_TYPES = {
@@ -50,6 +53,10 @@ class NodeGroup:
     role_arn: str = ""
     role_name: str = ""
     policies: tuple[str, ...] = ()
+
+    @property
+    def runtime(self) -> str:
+        return self.labels.get(RUNTIME_LABEL, RUNTIMES[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +148,12 @@ def _nat_gateway(vpc: dict[str, Any]) -> str:
     return (vpc.get("nat") or {}).get("gateway") or "Single"
 
 
-def default_node_group(name: str, nodes: int, instance_type: str) -> NodeGroup:
+def default_node_group(name: str, nodes: int, instance_type: str, runtime: str | None = None) -> NodeGroup:
     """What eksctl makes when it is given flags and no file."""
     problems: list[str] = []
-    entry = {"name": name, "instanceType": instance_type, "desiredCapacity": nodes}
+    entry: dict[str, Any] = {"name": name, "instanceType": instance_type, "desiredCapacity": nodes}
+    if runtime is not None:
+        entry["labels"] = {RUNTIME_LABEL: runtime}
     return _node_group(entry, "command line", problems)
 
 
@@ -167,6 +176,9 @@ def _node_group(entry: dict[str, Any], source: str, problems: list[str]) -> Node
     ]
     if entry.get("instanceType") and entry.get("instanceTypes"):
         problems.append(f"{where}: only one of instanceType and instanceTypes may be set")
+    labels = entry.get("labels") or {}
+    if labels.get(RUNTIME_LABEL, RUNTIMES[0]) not in RUNTIMES:
+        problems.append(f"{where}: label {RUNTIME_LABEL} {labels[RUNTIME_LABEL]!r} is not one of {', '.join(RUNTIMES)}")
     iam = entry.get("iam") or {}
     return NodeGroup(
         name=name,
@@ -176,7 +188,7 @@ def _node_group(entry: dict[str, Any], source: str, problems: list[str]) -> Node
         minimum=minimum,
         maximum=maximum,
         volume_size=entry.get("volumeSize") or DEFAULT_VOLUME_SIZE,
-        labels=entry.get("labels") or {},
+        labels=labels,
         taints=tuple(taints),
         tags=entry.get("tags") or {},
         zones=tuple(entry.get("availabilityZones") or ()),

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from twinplane.cli.eksctl.config import ClusterConfig, NodeGroup
 from twinplane.cli.output import CommandError, Progress
 from twinplane.cli.region_access import RegionAccess
-from twinplane.cli.token import iam_token
+from twinplane.cli.token import access_token
 
 LONGEST_WAIT_SECONDS = 120
 POLL_SECONDS = 0.05
@@ -23,7 +23,7 @@ def wait_until_ready(access: RegionAccess, cluster: dict[str, Any], config: Clus
     """Every node group has as many Ready nodes as its minimum size; each node is named as it is found ready."""
     if not config.node_groups:
         return
-    api = Api(cluster, iam_token(access, cluster["name"], time.time()))
+    api = Api(cluster, access_token(access, cluster["name"], time.time()))
     for group in config.node_groups:
         nodes = _wait(api, group)
         progress.info(f'nodegroup "{group.name}" has {len(nodes)} node(s)')

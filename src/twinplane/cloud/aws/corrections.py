@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twinplane.cloud.aws import addressing, balancers, scaling
+from twinplane.cloud.aws import addressing, balancers, block_storage, interfaces, scaling
 from twinplane.cloud.aws.replacing import around
 from twinplane.cloud.loadbalancing.dns_names import give_aws_names
 
@@ -24,7 +24,10 @@ def apply() -> None:
     BaseModel.__new__ = staticmethod(_untracked)
     _find_directly()
     _decode_user_data()
+    _count_boots()
     addressing.apply()
+    block_storage.apply()
+    interfaces.apply()
     scaling.apply()
     # Before `balancers`, whose wrappers would look to it like names that were given already.
     give_aws_names()
@@ -62,6 +65,20 @@ def _decode_user_data() -> None:
         if isinstance(data.get("UserData"), str | bytes):
             data["UserData"] = parse_user_data(data["UserData"])
         return original(self, data, description)
+
+
+def _count_boots() -> None:
+    """A reboot leaves no trace in moto, nor does a stop with a start right after it; machines must notice both."""
+    from moto.ec2.models.instances import Instance
+
+    def counting(name: str) -> None:
+        @around(Instance, name)
+        def boot(original: Any, self: Any) -> Any:
+            self.twinplane_boots = getattr(self, "twinplane_boots", 0) + 1
+            return original(self)
+
+    for name in ("start", "reboot"):
+        counting(name)
 
 
 def _find_directly() -> None:

@@ -6,9 +6,10 @@ A `View` is immutable and made in moto's thread after a change, so readers on th
 from __future__ import annotations
 
 import binascii
+import re
 import sys
 from datetime import UTC
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from twinplane.cloud.contract import Instance
@@ -19,6 +20,9 @@ FORGET_TERMINATED_SECONDS = 3600
 
 _CLUSTER_TAG = "eks:cluster-name"
 _OWNED_PREFIX = "kubernetes.io/cluster/"
+_RUNTIME = "twinplane.io/runtime"
+_RUNTIME_LABEL = re.compile(r"--node-labels=\S*?twinplane\.io/runtime=([a-z]+)")
+"""In a NodeConfig, or in the arguments of a bootstrap script."""
 
 
 class View:
@@ -78,6 +82,7 @@ def _forgettable(instance: Any, now: float) -> bool:
 
 def _instance(backend: Any, instance: Any) -> Instance:
     tags = dict(backend.tags.get(instance.id, {}))
+    user_data = _decoded(instance.user_data)
     interface = instance.nics.get(0)
     return Instance(
         instance_id=instance.id,
@@ -92,9 +97,31 @@ def _instance(backend: Any, instance: Any) -> Instance:
         network_interface_id=interface.id if interface else "",
         launch_time=instance.launch_time.replace(tzinfo=UTC).timestamp(),
         tags=tags,
-        user_data=_decoded(instance.user_data),
+        user_data=user_data,
         cluster=_cluster(tags),
+        runtime=tags.get(_RUNTIME) or _runtime_label(user_data),
+        role=_role(backend, instance.id),
+        root_volume_gibibytes=_root_volume(instance),
+        boots=getattr(instance, "twinplane_boots", 0),
     )
+
+
+@lru_cache(maxsize=256)
+def _runtime_label(user_data: str) -> str:
+    found = _RUNTIME_LABEL.search(user_data)
+    return found[1] if found else ""
+
+
+def _role(backend: Any, instance_id: str) -> str:
+    association = backend.iam_instance_profile_associations.get(instance_id)
+    roles = association.iam_instance_profile.roles if association else ()
+    return str(roles[0].name) if roles else ""
+
+
+def _root_volume(instance: Any) -> int:
+    device = instance.block_device_mapping.get(instance.root_device_name)
+    mapping = device or next(iter(instance.block_device_mapping.values()), None)
+    return int(getattr(mapping, "size", 0) or 0)
 
 
 def _decoded(user_data: Any) -> str:
@@ -136,6 +163,13 @@ def instance_type(name: str) -> dict[str, Any] | None:
         "maxPods": max_pods(interfaces, addresses, vcpus),
         "addressLimit": address_limit(interfaces, addresses),
         "gpus": sum(gpu.get("Count", 0) for gpu in facts.get("GpuInfo", {}).get("Gpus", [])),
+        "instanceStores": [
+            disk["SizeInGB"]
+            for disk in facts.get("InstanceStorageInfo", {}).get("Disks", [])
+            for _ in range(disk.get("Count", 1))
+        ],
+        "ebsAttachments": facts.get("EbsInfo", {}).get("MaximumEbsAttachments", 0),
+        "ebsAttachmentLimit": facts.get("EbsInfo", {}).get("AttachmentLimitType", "shared"),
         "instanceStorageGB": facts.get("InstanceStorageInfo", {}).get("TotalSizeInGB", 0),
         "currentGeneration": facts.get("CurrentGeneration", False),
         "hypervisor": facts.get("Hypervisor", ""),

@@ -16,6 +16,8 @@ DEFAULT_INSTANCE_TYPE = "t3.medium"
 DEFAULT_DISK_GB = 20
 DEFAULT_AMI_TYPE = "AL2023_x86_64_STANDARD"
 _ARM_AMI_TYPE = "AL2023_ARM_64_STANDARD"
+RUNTIME_LABEL = "twinplane.io/runtime"
+"""`containerd` makes real nodes; as a tag it says so to whoever sees only the instance."""
 _SIZES = {"minSize": 1, "maxSize": 2, "desiredSize": 2}
 
 
@@ -191,6 +193,8 @@ def template_data(cluster: Record, group: Record) -> dict[str, Any]:
     theirs = dict(group["theirs"]["data"])
     cluster_group = cluster["resourcesVpcConfig"].get("clusterSecurityGroupId")
     tags = own_tags(group) | {"Name": f"{group['clusterName']}-{group['nodegroupName']}-Node"}
+    if RUNTIME_LABEL in group["labels"]:
+        tags[RUNTIME_LABEL] = group["labels"][RUNTIME_LABEL]
     specifications = [
         {"ResourceType": kind, "Tags": _merged(theirs.get("TagSpecifications", []), kind, tags)}
         for kind in ("instance", "volume")

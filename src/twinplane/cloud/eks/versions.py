@@ -96,6 +96,13 @@ def node_image(region: str, version: str, ami_type: str) -> NodeImage | None:
     return NodeImage(version, ami_type, architecture, name, description, f"ami-{digest[:17]}")
 
 
+def kubelet_version(region: str, image_id: str) -> str:
+    """What the kubelet of a node image says of itself; of an image that is not ours, that of the default version."""
+    ours = (image.version for image in node_images(region) if image.image_id == image_id)
+    entry = _BY_VERSION[next(ours, DEFAULT_VERSION)]
+    return f"v{entry.patch}-eks-3abbec1"
+
+
 def release_version(version: str) -> str:
     """`releaseVersion` of a managed node group on the newest image, e.g. `1.36.1-20261112`."""
     entry = _BY_VERSION[version]

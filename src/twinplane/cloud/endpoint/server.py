@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from aiohttp import web
 
@@ -29,9 +30,18 @@ class PortInUse(Exception):
     """The endpoint cannot listen; the message names address, port and reason."""
 
 
+class Registry(Protocol):
+    """Requests of the image registry, which come to the same port and are too large to be read whole."""
+
+    def answers(self, request: web.BaseRequest) -> bool: ...
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse: ...
+
+
 class EndpointServer:
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, registry: Registry | None = None) -> None:
         self._answer = answer
+        self._registry = registry
         self._runner: web.ServerRunner | None = None
         self.port = 0
 
@@ -55,6 +65,8 @@ class EndpointServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._registry is not None and self._registry.answers(request):
+            return await self._registry.answer(request)
         body = await _body(request)
         if body is None:
             return web.Response(status=413)

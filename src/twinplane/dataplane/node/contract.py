@@ -39,7 +39,7 @@ class Machine:
     api_servers: tuple[str, ...]
     """URLs of the cluster's cross-account ENIs; their certificate is for `kubernetes.default.svc`."""
     host_address: str
-    """The primary address as the host reaches it (edge): what goes into the kubelet-endpoint annotation."""
+    """The primary address as the host reaches it (edge)."""
     cgroup: str
     """Parent of the node's cgroups, e.g. `/twinplane/0a1b2c/i-0123`; pods go to `CGROUP/kubepods/...`."""
     vcpus: int
@@ -48,6 +48,10 @@ class Machine:
     instance_store: tuple[str, ...] = ()
     """Device or directory of each instance-store volume of the type."""
     tags: dict[str, str] = field(default_factory=dict)
+    kubernetes_version: str = ""
+    """Of the kubelet on its image: `v1.36.1-eks-...`."""
+    max_pods: int = 110
+    """What the type's interfaces have addresses for; the NodeConfig may say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from twinplane.clock import Clock
-from twinplane.dataplane.simulation.aws import Aws, AwsError
+from twinplane.dataplane.aws import Aws, AwsError
 from twinplane.dataplane.simulation.outbox import Outbox
 from twinplane.dataplane.simulation.timers import Timers
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
 
-from twinplane.dataplane.simulation.aws import Aws, AwsError
+from twinplane.dataplane.aws import Aws, AwsError
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 30
 RETRY_SECONDS = 1.0
+REAL = "containerd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Instance:
     launch_time: float = 0.0
     tags: dict[str, str] = field(default_factory=dict)
     user_data: str = ""
+    runtime: str = ""
+    """`containerd` for an instance that is a machine: a real node, not ours to simulate."""
 
 
 FIELDS = tuple(item.name for item in fields(Instance))
@@ -45,7 +48,7 @@ def parse_instance(record: dict[str, Any]) -> Instance:
 
 class InstanceFeed:
     def __init__(self, aws: Aws, cluster: str, changed: Callable[[list[Instance]], None]) -> None:
-        """`changed` gets all instances of the cluster, whenever anything about them is new."""
+        """`changed` gets all instances of the cluster that are to be simulated, whenever anything about them is new."""
         self._aws = aws
         self._path = f"/_twinplane/clusters/{quote(cluster, safe='')}/instances"
         self._changed = changed
@@ -68,4 +71,5 @@ class InstanceFeed:
         if revision == self._revision:
             return
         self._revision = revision
-        self._changed([parse_instance(record) for record in answer["instances"]])
+        instances = (parse_instance(record) for record in answer["instances"])
+        self._changed([instance for instance in instances if instance.runtime != REAL])

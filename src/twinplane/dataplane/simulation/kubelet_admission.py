@@ -1,7 +1,8 @@
 """Whether a node takes a pod that was bound to it: the kubelet's own last check.
 
 Pods of a DaemonSet or with `nodeName` set by hand never met the scheduler; the node refuses what it cannot hold, and
-the pod fails with a reason such as OutOfpods. Messages: kubelet `lifecycle.InsufficientResourceError`.
+the pod fails with a reason such as OutOfpods or NodePorts. Messages: kubelet `lifecycle.InsufficientResourceError` and
+`PredicateFailureError`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ from typing import Any, NamedTuple
 
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.quantity import milli, whole
+
+ANY_ADDRESS = "0.0.0.0"
+
+
+class HostPort(NamedTuple):
+    protocol: str
+    address: str
+    port: int
 
 
 class Refusal(NamedTuple):
@@ -39,11 +48,37 @@ def refusal(body: Object, others: Iterable[Mapping[str, int]], allocatable: Mapp
     if len(held) >= pods:
         return _out_of("pods", 1, len(held), pods)
     for name, amount in requests_of(body).items():
+        if "/" in name and name not in allocatable:
+            # An extended resource that others keep account of: the kubelet knows nothing of it.
+            continue
         there = milli(allocatable.get(name, "0")) if name == "cpu" else whole(allocatable.get(name, "0"))
         used = sum(other.get(name, 0) for other in held)
         if amount and used + amount > there:
             return _out_of(name, amount, used, there)
     return None
+
+
+def port_conflict(body: Object, others: Iterable[Object]) -> Refusal | None:
+    """Whether another pod of the node has one of its host ports: the same protocol and port, at the same address."""
+    wanted = _host_ports(body)
+    if not wanted or not any(_overlap(one, two) for other in others for two in _host_ports(other) for one in wanted):
+        return None
+    message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    return Refusal("NodePorts", message)
+
+
+def _overlap(one: HostPort, two: HostPort) -> bool:
+    same_place = one.address == two.address or ANY_ADDRESS in (one.address, two.address)
+    return same_place and (one.protocol, one.port) == (two.protocol, two.port)
+
+
+def _host_ports(body: Object) -> list[HostPort]:
+    return [
+        HostPort(port.get("protocol") or "TCP", port.get("hostIP") or ANY_ADDRESS, int(port["hostPort"]))
+        for container in body["spec"].get("containers") or ()
+        for port in container.get("ports") or ()
+        if port.get("hostPort")
+    ]
 
 
 def _out_of(name: str, requested: int, used: int, there: int) -> Refusal:

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from twinplane.clock import Clock, from_rfc3339
+from twinplane.clock import Clock
+from twinplane.dataplane.log_options import LogOptions, log_options
 from twinplane.dataplane.simulation.logs import Line, Logs, Ring, next_lines
 from twinplane.dataplane.simulation.pods import PodFleet, SimulatedPod
 from twinplane.dataplane.simulation.usage.routes import UsageRoutes
@@ -24,39 +25,18 @@ if TYPE_CHECKING:
 MASTERS = "system:masters"
 
 
-class LogOptions:
-    """The query of `/containerLogs`. Raises ValueError for what is no number or date."""
-
-    def __init__(self, query: dict[str, str], now: float) -> None:
-        tail = query.get("tailLines")
-        limit = query.get("limitBytes")
-        self.tail = int(tail) if tail else None
-        self.limit = int(limit) if limit else None
-        self.follow = query.get("follow") == "true"
-        self.previous = query.get("previous") == "true"
-        self.timestamps = query.get("timestamps") == "true"
-        self.since = 0.0
-        if query.get("sinceSeconds"):
-            self.since = now - int(query["sinceSeconds"])
-        elif query.get("sinceTime"):
-            self.since = from_rfc3339(query["sinceTime"])
-
-    def select(self, ring: Ring) -> list[Line]:
-        wanted = ring.incarnation - 1 if self.previous else None
-        lines = [
-            line
-            for line in ring.lines
-            if line.at >= self.since
-            and (line.incarnation == wanted if wanted is not None else line.incarnation == ring.incarnation)
-        ]
-        return lines[max(len(lines) - self.tail, 0) :] if self.tail is not None else lines
+def selected(ring: Ring, options: LogOptions) -> list[Line]:
+    """The lines there are now."""
+    wanted = ring.incarnation - 1 if options.previous else ring.incarnation
+    lines = [line for line in ring.lines if line.at >= options.since and line.incarnation == wanted]
+    return lines[max(len(lines) - options.tail, 0) :] if options.tail is not None else lines
 
 
 async def log_chunks(ring: Ring, options: LogOptions) -> AsyncIterator[bytes]:
     """The text that was asked for, within its byte limit; with `follow` until the container is gone."""
     left = options.limit
     written = ring.written
-    lines = options.select(ring)
+    lines = selected(ring, options)
     while True:
         text = "".join(line.render(timestamps=options.timestamps) for line in lines).encode()
         if left is not None:
@@ -136,7 +116,7 @@ class KubeletApi:
         if pod is None:
             return web.Response(status=404, text=f'pod "{name}" not found')
         try:
-            options = LogOptions(dict(request.query), self._clock.now())
+            options = log_options(request.query, self._clock.now())
         except ValueError as error:
             return web.Response(status=400, text=str(error))
         refusal = log_refusal(pod, container, options)

@@ -11,16 +11,15 @@ init containers one after another, sidecars as soon as the one before has starte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
 from twinplane.dataplane.simulation.fleet.failures import NO_POD_FAULT, PodFault
 from twinplane.dataplane.simulation.pod_spec import ContainerSpec, PodSpec
+from twinplane.dataplane.simulation.process_outcome import FOREVER
 from twinplane.dataplane.simulation.stages import Delay, Stages
-
-KILLED_EXIT_CODE = 137
 
 
 class Told(NamedTuple):
@@ -126,6 +125,13 @@ class PodLife:
                 life.step, life.due = "done", None
         self.terminating = True
 
+    def attach(self, ephemeral: Iterable[ContainerSpec], now: float) -> None:
+        """Containers were added to the pod, which start at once where it has a sandbox."""
+        known = {life.spec.name for life in self.containers}
+        self.containers += [ContainerLife(spec) for spec in ephemeral if spec.name not in known]
+        if self.sandboxed and not self.terminating:
+            self._start_next(now)
+
     def set_fault(self, fault: PodFault, now: float) -> None:
         """A failure begins or ends. Containers that run crash, or run on; what is slow or waits keeps its time."""
         before, self.fault = self.fault, fault
@@ -158,12 +164,13 @@ class PodLife:
 
     @property
     def initialized(self) -> bool:
-        return all(self._is_past(life) for life in self.containers if life.spec.kind != "main")
+        return all(self._is_past(life) for life in self.containers if life.spec.kind in ("init", "sidecar"))
 
     @property
     def finished(self) -> bool:
         """No container runs or will run again."""
-        return all(life.step == "done" for life in self.containers if life.spec.kind != "sidecar") or self._init_failed
+        ending = (life for life in self.containers if life.spec.kind in ("init", "main"))
+        return all(life.step == "done" for life in ending) or self._init_failed
 
     @property
     def stopped(self) -> bool:
@@ -215,6 +222,9 @@ class PodLife:
 
     def _start_next(self, now: float) -> None:
         for life in self.containers:
+            if life.spec.kind == "ephemeral" and life.step == "waiting":
+                self._create(life, now)
+        for life in self.containers:
             if life.spec.kind == "main":
                 break
             if life.step == "waiting":
@@ -229,12 +239,12 @@ class PodLife:
         self._stop_sidecars(now)
 
     def _stop_sidecars(self, now: float) -> None:
-        """Once all main containers of a pod that completes are done, its sidecars are stopped."""
+        """Once all main containers of a pod that completes are done, the others are stopped."""
         if not self.spec.runs_to_completion:
             return
         if all(life.step == "done" for life in self.containers if life.spec.kind == "main"):
             for life in self.containers:
-                if life.spec.kind == "sidecar" and life.step == "running":
+                if life.spec.kind in ("sidecar", "ephemeral") and life.step == "running":
                     life.step, life.ready = "stopping", False
                     life.due = now + self.stages.stop.draw(self.random)
                     self._tell("killing", life)
@@ -247,7 +257,7 @@ class PodLife:
         elif life.step == "starting":
             self._started(life, now)
         elif life.step == "stopping":
-            self._exit(life, now, 0)
+            self._exit(life, now, life.spec.outcome.stopped_code if life.spec.outcome is not None else 0)
 
     def _create(self, life: ContainerLife, now: float) -> None:
         if life.spec.image in self.images and not life.spec.pull_always:
@@ -283,14 +293,16 @@ class PodLife:
         life.incarnation += 1
         life.container_id = f"containerd://{self.random.getrandbits(256):064x}"
         life.step, life.started_at = "running", now
-        life.ready_at = now + life.spec.ready_after
-        if life.ready_at <= now:
+        life.ready_at = now + life.spec.ready_after if life.spec.ready_after < FOREVER else None
+        if life.ready_at is not None and life.ready_at <= now:
             life.ready, life.ready_at = True, None
         seconds = self.run_seconds(life)
         life.exit_at = None if seconds is None else now + seconds
         self._tell("created", life)
         self._tell("started", life)
         self._log(life, now, f"container {life.spec.name} started")
+        if life.spec.outcome is not None:
+            self.logged += (Logged(now, life.spec.name, life.incarnation, line) for line in life.spec.outcome.lines)
 
     def _draw(self, delay: Delay) -> float:
         return delay.draw(self.random) * self.fault.slow
@@ -298,20 +310,31 @@ class PodLife:
     def run_seconds(self, life: ContainerLife) -> float | None:
         if life.spec.kind == "sidecar":
             return None
+        if life.spec.kind == "ephemeral":
+            return self._process_seconds(life, None)
         if life.spec.kind == "init":
-            return self.stages.init_run.draw(self.random)
+            return self._process_seconds(life, self.stages.init_run)
         if self.fault.crash:
             return self.stages.crash_run.draw(self.random)
         if self.spec.run_seconds is not None:
             return self.spec.run_seconds
         if self.spec.crash_loop:
             return self.stages.crash_run.draw(self.random)
-        return self.stages.job_run.draw(self.random) if self.spec.runs_to_completion else None
+        return self._process_seconds(life, self.stages.job_run if self.spec.runs_to_completion else None)
+
+    def _process_seconds(self, life: ContainerLife, default: Delay | None) -> float | None:
+        """What the container's command says; `default` where it says nothing."""
+        found = life.spec.outcome
+        if found is None:
+            return default.draw(self.random) if default is not None else None
+        return found.seconds + self.stages.init_run.draw(self.random) if found.seconds < FOREVER else None
 
     def _exit_code(self, life: ContainerLife) -> int:
-        if life.spec.kind != "main":
-            return 0
-        return self.spec.exit_code or int(self.spec.crash_loop or self.fault.crash)
+        if life.spec.kind == "main" and (self.spec.crash_loop or self.fault.crash):
+            return self.spec.exit_code or 1
+        if life.spec.kind == "main" and self.spec.exit_code is not None:
+            return self.spec.exit_code
+        return life.spec.outcome.code if life.spec.outcome is not None else 0
 
     def _exit(self, life: ContainerLife, now: float, code: int) -> None:
         life.last = Exit(code, "Error" if code else "Completed", life.started_at, now, life.container_id)
@@ -330,6 +353,8 @@ class PodLife:
             self._tell("restartBackoff", life)
 
     def restarts(self, life: ContainerLife, code: int) -> bool:
+        if life.spec.kind == "ephemeral":
+            return False
         if life.spec.kind == "sidecar":
             return life.step != "stopping"
         if self.spec.restart_policy == "Always":
@@ -350,6 +375,9 @@ class PodLife:
         self.told.append(Told(text.type, text.reason, message, life.spec))
 
     def _log(self, life: ContainerLife, now: float, text: str) -> None:
+        """A line of the simulation's own, where nothing is known of what the container would print."""
+        if life.spec.outcome is not None:
+            return
         incarnation = life.incarnation if life.running else life.incarnation + 1
         self.logged.append(Logged(now, life.spec.name, incarnation, text))
 

@@ -1,4 +1,4 @@
-"""The Node object and its Lease, as a kubelet on an EKS instance with the external cloud provider registers them.
+"""The Node object, as a kubelet on an EKS instance with the external cloud provider registers them.
 
 Pure. Sources: kubelet `registerWithAPIServer` and `nodestatus` setters, nodeadm's kubelet flags, cloud-provider-aws
 labels. The cloud controller later removes the `uninitialized` taint; labels that it would add are set here as well,
@@ -12,32 +12,23 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from twinplane.clock import rfc3339, rfc3339_micro
-from twinplane.dataplane.simulation.capacity import InstanceType, allocatable, capacity, default_max_pods
+from twinplane.clock import rfc3339
+from twinplane.dataplane.capacity import InstanceType, allocatable, capacity, default_max_pods
+from twinplane.dataplane.node_records import (
+    CONDITIONS,
+    KUBELET_ENDPOINT_ANNOTATION,
+    UNINITIALIZED_TAINT,
+    instance_labels,
+)
 from twinplane.dataplane.simulation.instances import Instance
-from twinplane.dataplane.simulation.userdata import NodeSettings
+from twinplane.dataplane.userdata import NodeSettings
 from twinplane.kubeclient.contract import Object
 
-LEASE_NAMESPACE = "kube-node-lease"
-LEASE_SECONDS = 40
-KUBELET_ENDPOINT_ANNOTATION = "twinplane.io/kubelet-endpoint"
-UNINITIALIZED_TAINT = {
-    "key": "node.cloudprovider.kubernetes.io/uninitialized",
-    "value": "true",
-    "effect": "NoSchedule",
-}
 PATCH_VERSION = {"1.33": 5, "1.34": 3, "1.35": 1, "1.36": 0}
 CONTAINERD_VERSION = "2.1.5"
 KERNEL_VERSION = "6.12.46-66.121.amzn2023"
 OS_IMAGE = "Amazon Linux 2023.9.20251117"
 
-# (type, status that is well, reason, message)
-CONDITIONS = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-)
 FLAPPING_CONDITIONS = (
     *CONDITIONS[:-1],
     (
@@ -102,24 +93,15 @@ def node_annotations(spec: NodeSpec) -> dict[str, str]:
 
 
 def node_labels(spec: NodeSpec) -> dict[str, str]:
-    instance, architecture = spec.instance, spec.kind.kubernetes_architecture
-    zone = instance.availability_zone
-    return {
-        "beta.kubernetes.io/arch": architecture,
-        "beta.kubernetes.io/instance-type": instance.instance_type,
-        "beta.kubernetes.io/os": "linux",
-        "failure-domain.beta.kubernetes.io/region": spec.region,
-        "failure-domain.beta.kubernetes.io/zone": zone,
-        "k8s.io/cloud-provider-aws": hashlib.md5(spec.region.encode(), usedforsecurity=False).hexdigest(),
-        "kubernetes.io/arch": architecture,
-        "kubernetes.io/hostname": spec.name,
-        "kubernetes.io/os": "linux",
-        "node.kubernetes.io/instance-type": instance.instance_type,
-        "topology.k8s.aws/zone-id": spec.zone_id,
-        "topology.kubernetes.io/region": spec.region,
-        "topology.kubernetes.io/zone": zone,
-        **spec.settings.labels,
-    }
+    base = instance_labels(
+        spec.name,
+        instance_type=spec.instance.instance_type,
+        architecture=spec.kind.kubernetes_architecture,
+        region=spec.region,
+        zone=spec.instance.availability_zone,
+        zone_id=spec.zone_id,
+    )
+    return base | spec.settings.labels
 
 
 def node_status(spec: NodeSpec, now: float, since: float, *, ready: bool = True) -> dict[str, Any]:
@@ -166,21 +148,3 @@ def node_info(spec: NodeSpec) -> dict[str, str]:
         "operatingSystem": "linux",
         "architecture": spec.kind.kubernetes_architecture,
     }
-
-
-def lease_object(name: str, uid: str, period: float, now: float) -> Object:
-    owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}
-    return {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]},
-        "spec": lease_spec(name, period, now),
-    }
-
-
-def lease_spec(holder: str, period: float, now: float) -> dict[str, Any]:
-    """The kubelet renews four times in a lease's 40 s. Where the period has grown with the fleet, twice must do: the
-    control plane gives a node the time of its lease before it takes it for lost.
-    """
-    seconds = max(LEASE_SECONDS, int(2 * period))
-    return {"holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": rfc3339_micro(now)}

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote
 
-from twinplane.dataplane.simulation.aws import AwsError
-from twinplane.dataplane.simulation.capacity import InstanceType, allocatable, parse_instance_type
+from twinplane.dataplane.aws import AwsError
+from twinplane.dataplane.capacity import InstanceType, allocatable, parse_instance_type
+from twinplane.dataplane.node_records import LEASE_NAMESPACE, lease_object, lease_spec
 from twinplane.dataplane.simulation.fleet.failures import NO_NODE_FAULT, NodeFault
 from twinplane.dataplane.simulation.fleet.member import PROVIDER, FleetInstance
 from twinplane.dataplane.simulation.instances import Instance
 from twinplane.dataplane.simulation.node_object import (
-    LEASE_NAMESPACE,
     NodeSpec,
-    lease_object,
-    lease_spec,
     node_annotations,
     node_labels,
     node_object,
@@ -31,7 +29,7 @@ from twinplane.dataplane.simulation.node_object import (
 from twinplane.dataplane.simulation.outbox import Outbox
 from twinplane.dataplane.simulation.runtime import STRATEGIC, Runtime
 from twinplane.dataplane.simulation.timers import Timers
-from twinplane.dataplane.simulation.userdata import node_settings
+from twinplane.dataplane.userdata import node_settings
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import condition_of, time_of, uid_of

@@ -28,9 +28,9 @@ _METADATA = (
     "deletionGracePeriodSeconds",
 )
 _SPEC = ("restartPolicy", "hostNetwork", "terminationGracePeriodSeconds", "readinessGates")
-_CONTAINER = ("name", "image", "imagePullPolicy", "restartPolicy", "ports", "resources")
+_CONTAINER = ("name", "image", "imagePullPolicy", "restartPolicy", "ports", "resources", "command", "args")
 _STATUS = ("phase", "podIP", "startTime", "qosClass")
-_CONTAINER_STATUSES = ("containerStatuses", "initContainerStatuses")
+_CONTAINER_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 _PROBES = ("startupProbe", "readinessProbe")
 
 
@@ -84,7 +84,7 @@ class Records:
 
 def _spec(spec: dict[str, Any]) -> dict[str, Any]:
     kept = {name: spec[name] for name in _SPEC if name in spec}
-    for name in ("initContainers", "containers"):
+    for name in ("initContainers", "containers", "ephemeralContainers"):
         if spec.get(name):
             kept[name] = [_container(item) for item in spec[name]]
     return kept
@@ -92,8 +92,12 @@ def _spec(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _container(item: dict[str, Any]) -> dict[str, Any]:
     kept = {name: item[name] for name in _CONTAINER if name in item}
+    if item.get("command") and item.get("env"):
+        # What becomes of a command may depend on its variables.
+        kept["env"] = item["env"]
     for name in _PROBES:
-        delay = (item.get(name) or {}).get("initialDelaySeconds")
-        if delay:
-            kept[name] = {"initialDelaySeconds": delay}
+        probe = item.get(name) or {}
+        read = {field: probe[field] for field in ("initialDelaySeconds", "exec") if probe.get(field)}
+        if read:
+            kept[name] = read
     return kept

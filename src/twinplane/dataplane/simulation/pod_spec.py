@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from twinplane.dataplane.simulation.environment import environment_of, expanded
+from twinplane.dataplane.simulation.process_outcome import FOREVER, Outcome, outcome, outcome_of
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.quantity import parse
 
@@ -17,12 +19,14 @@ class ContainerSpec:
     name: str
     image: str
     kind: str
-    """init, sidecar (an init container that keeps running) or main."""
+    """init, sidecar (an init container that keeps running), main or ephemeral."""
     ready_after: float
     """Seconds from start to ready: the probes' initial delays."""
     ports: tuple[tuple[str, int, int], ...]
     """(name, container port, host port) of TCP ports."""
     pull_always: bool
+    outcome: Outcome | None
+    """What becomes of its command, where that can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,8 @@ class PodSpec:
     readiness_gates: tuple[str, ...]
     run_seconds: float | None
     """How long main containers run, from annotation `run-seconds`; None for the default of the restart policy."""
-    exit_code: int
-    """Annotation `exit-code`."""
+    exit_code: int | None
+    """Annotation `exit-code`; None leaves it to the container's command."""
     crash_loop: bool
     """Annotation `crash-loop: "true"`: main containers fail over and over."""
     image_pull_error: bool
@@ -62,19 +66,20 @@ def pod_spec(body: Object) -> PodSpec:
     annotations = metadata.get("annotations") or {}
     grace = spec.get("terminationGracePeriodSeconds")
     run_seconds = _number(annotations.get(f"{ANNOTATIONS}run-seconds"))
+    exit_code = _number(annotations.get(f"{ANNOTATIONS}exit-code"))
     return PodSpec(
         uid=metadata["uid"],
         namespace=metadata["namespace"],
         name=metadata["name"],
         node=spec["nodeName"],
-        containers=tuple(_containers(spec)),
+        containers=tuple(_containers(spec, body)),
         restart_policy=spec.get("restartPolicy") or "Always",
         host_network=bool(spec.get("hostNetwork")),
         grace_seconds=DEFAULT_GRACE_SECONDS if grace is None else float(grace),
         qos_class=(body.get("status") or {}).get("qosClass") or qos_class(spec),
         readiness_gates=tuple(gate["conditionType"] for gate in spec.get("readinessGates") or ()),
         run_seconds=run_seconds,
-        exit_code=int(_number(annotations.get(f"{ANNOTATIONS}exit-code")) or 0),
+        exit_code=None if exit_code is None else int(exit_code),
         crash_loop=annotations.get(f"{ANNOTATIONS}crash-loop") == "true",
         image_pull_error=annotations.get(f"{ANNOTATIONS}image-pull-error") == "true",
         generation=metadata.get("generation") or 0,
@@ -89,15 +94,21 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _containers(spec: dict[str, Any]) -> list[ContainerSpec]:
+def _containers(spec: dict[str, Any], body: Object) -> list[ContainerSpec]:
     found = [
-        _container(item, "sidecar" if item.get("restartPolicy") == "Always" else "init")
+        _container(item, "sidecar" if item.get("restartPolicy") == "Always" else "init", body)
         for item in spec.get("initContainers") or ()
     ]
-    return found + [_container(item, "main") for item in spec.get("containers") or ()]
+    found += [_container(item, "main", body) for item in spec.get("containers") or ()]
+    return found + ephemeral_containers(body)
 
 
-def _container(item: dict[str, Any], kind: str) -> ContainerSpec:
+def ephemeral_containers(body: Object) -> list[ContainerSpec]:
+    """Those that `kubectl debug` adds while the pod runs."""
+    return [_container(item, "ephemeral", body) for item in body["spec"].get("ephemeralContainers") or ()]
+
+
+def _container(item: dict[str, Any], kind: str, body: Object) -> ContainerSpec:
     probes = [item.get("startupProbe"), item.get("readinessProbe")]
     ports = tuple(
         (port.get("name") or "", int(port["containerPort"]), int(port.get("hostPort") or 0))
@@ -109,10 +120,28 @@ def _container(item: dict[str, Any], kind: str) -> ContainerSpec:
         name=item["name"],
         image=image,
         kind=kind,
-        ready_after=sum(float(probe.get("initialDelaySeconds") or 0) for probe in probes if probe),
+        ready_after=sum(_passes_after(probe) for probe in probes if probe),
         ports=ports,
         pull_always=item.get("imagePullPolicy") == "Always",
+        outcome=_outcome(item, body),
     )
+
+
+def _passes_after(probe: dict[str, Any]) -> float:
+    """Seconds; infinite for a probe whose command is known to fail."""
+    command = (probe.get("exec") or {}).get("command") or ()
+    found = outcome(command, {})
+    if found is not None and found.code:
+        return FOREVER
+    return float(probe.get("initialDelaySeconds") or 0)
+
+
+def _outcome(item: dict[str, Any], body: Object) -> Outcome | None:
+    environment = environment_of(item, body, {})
+    command, arguments = (
+        [expanded(word, environment) for word in item.get(field) or ()] for field in ("command", "args")
+    )
+    return outcome_of(item.get("image") or "", command, arguments, environment)
 
 
 def qos_class(spec: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from twinplane.clock import from_rfc3339, rfc3339
 from twinplane.dataplane.simulation.lifecycle import ContainerLife, Exit, PodLife
 from twinplane.dataplane.simulation.pod_spec import PodSpec
+from twinplane.dataplane.simulation.process_outcome import FOREVER
 from twinplane.dataplane.simulation.stages import Stages
 from twinplane.kubeclient.contract import Object
 
@@ -19,12 +20,9 @@ LIST_BY_KIND = {
     "init": "initContainerStatuses",
     "sidecar": "initContainerStatuses",
     "main": "containerStatuses",
+    "ephemeral": "ephemeralContainerStatuses",
 }
-WAITING_REASONS = {
-    "pulling": "ContainerCreating",
-    "starting": "ContainerCreating",
-    "pullBackoff": "ImagePullBackOff",
-}
+WAITING_REASONS = {"pullBackoff": "ImagePullBackOff"}
 
 
 def pod_status(life: PodLife, now: float, host_ip: str, pod_ip: str, old: Object) -> dict[str, Any]:
@@ -37,8 +35,9 @@ def pod_status(life: PodLife, now: float, host_ip: str, pod_ip: str, old: Object
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
     }
-    if life.spec.generation:
-        status["observedGeneration"] = life.spec.generation
+    generation = old["metadata"].get("generation") or life.spec.generation
+    if generation:
+        status["observedGeneration"] = generation
     if pod_ip and life.sandboxed:
         status["podIP"] = pod_ip
         status["podIPs"] = [{"ip": pod_ip}]
@@ -66,7 +65,7 @@ def _conditions(life: PodLife, now: float, old: list[dict[str, Any]]) -> list[di
         message = ", ".join(f'corresponding condition of pod readiness gate "{gate}" does not exist.' for gate in unmet)
         gate_refusal = {"reason": "ReadinessGatesNotReady", "message": message}
     incomplete: dict[str, str] = {}
-    if waiting_for and not done:
+    if waiting_for and life.phase != "Succeeded":
         names = " ".join(waiting_for)
         incomplete = {
             "reason": "ContainersNotInitialized",
@@ -96,7 +95,7 @@ def _container_status(life: PodLife, container: ContainerLife) -> dict[str, Any]
         "name": container.spec.name,
         "state": _state(life, container),
         "lastState": {},
-        "ready": container.succeeded if container.spec.kind == "init" else container.ready,
+        "ready": _ready(container),
         "restartCount": container.restarts,
         "image": full_image(container.spec.image),
         "imageID": image_id(container.spec.image) if container.ever_started else "",
@@ -107,6 +106,12 @@ def _container_status(life: PodLife, container: ContainerLife) -> dict[str, Any]
     if container.last is not None and container.step != "done":
         status["lastState"] = {"terminated": _terminated(container.last)}
     return status
+
+
+def _ready(container: ContainerLife) -> bool:
+    if container.spec.kind == "init":
+        return container.succeeded
+    return container.ready and container.spec.kind != "ephemeral"
 
 
 def _state(life: PodLife, container: ContainerLife) -> dict[str, Any]:
@@ -124,7 +129,9 @@ def _state(life: PodLife, container: ContainerLife) -> dict[str, Any]:
         return {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
     reason = WAITING_REASONS.get(container.step)
     if reason is None:
-        reason = "ContainerCreating" if life.initialized else "PodInitializing"
+        # Of every container of a pod that has init containers, as the kubelet's default is.
+        plain = all(item.spec.kind in ("main", "ephemeral") for item in life.containers)
+        reason = "ContainerCreating" if plain else "PodInitializing"
     waiting = {"reason": reason}
     if reason == "ImagePullBackOff":
         waiting["message"] = f'Back-off pulling image "{container.spec.image}"'
@@ -198,7 +205,7 @@ def _recover_container(life: PodLife, container: ContainerLife, item: dict[str, 
         container.step = "running"
         container.started_at = from_rfc3339(state["running"]["startedAt"])
         container.ready = bool(item.get("ready"))
-        if not container.ready:
+        if not container.ready and container.spec.ready_after < FOREVER:
             container.ready_at = container.started_at + container.spec.ready_after
         seconds = life.run_seconds(container)
         container.exit_at = None if seconds is None else container.started_at + seconds

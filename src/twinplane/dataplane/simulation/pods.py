@@ -17,7 +17,7 @@ from twinplane.dataplane.simulation.lifecycle import PodLife
 from twinplane.dataplane.simulation.logs import Logs
 from twinplane.dataplane.simulation.nodes import SimulatedNode
 from twinplane.dataplane.simulation.outbox import Outbox
-from twinplane.dataplane.simulation.pod_spec import pod_spec
+from twinplane.dataplane.simulation.pod_spec import ephemeral_containers, pod_spec
 from twinplane.dataplane.simulation.pod_status import pod_status, recovered_life
 from twinplane.dataplane.simulation.pod_writer import PodWriter
 from twinplane.dataplane.simulation.runtime import Runtime
@@ -177,7 +177,13 @@ class PodFleet:
             pod = self._admit(new, node)
         else:
             gates = pod.spec.readiness_gates
+            spec_changed = pod.body["metadata"].get("generation") != new["metadata"].get("generation")
             pod.body = new
+            if spec_changed and not is_deleting(new):
+                self._outbox.put(pod.spec.uid)
+            if new["spec"].get("ephemeralContainers") and not pod.terminal:
+                pod.life.attach(ephemeral_containers(new), self._clock.now())
+                self._wake(pod)
             if gates and old is not None and old.get("status") != new.get("status"):
                 self._outbox.put(pod.spec.uid)
         if is_deleting(new):
@@ -196,8 +202,10 @@ class PodFleet:
         pod.terminal = status.get("phase") in FINISHED
         self._pods[spec.uid] = pod
         if not seen and not pod.terminal and not is_deleting(body):
-            others = [other.requests for other in self.on_node(node.name) if not other.terminal]
-            pod.refused = kubelet_admission.refusal(body, others, node.allocatable)
+            others = [other for other in self.on_node(node.name) if not other.terminal]
+            pod.refused = kubelet_admission.refusal(
+                body, (other.requests for other in others), node.allocatable
+            ) or kubelet_admission.port_conflict(body, (other.body for other in others))
         self._by_node[node.name][spec.uid] = pod
         if pod.refused is not None:
             pod.terminal = True
@@ -272,7 +280,7 @@ class PodFleet:
         self._pods.pop(uid, None)
         self._timers.cancel(uid)
         self._free_address(pod)
-        self._logs.forget(uid, [container.name for container in pod.spec.containers])
+        self._logs.forget(uid, [container.spec.name for container in pod.life.containers])
 
     def _free_address(self, pod: SimulatedPod) -> None:
         if self._by_address.get(pod.address) is pod:

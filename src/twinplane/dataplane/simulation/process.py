@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
 from twinplane.clock import Clock, SystemClock
-from twinplane.dataplane.simulation.aws import HttpAws
+from twinplane.dataplane.aws import HttpAws
 from twinplane.dataplane.simulation.config import SimulationConfig
 from twinplane.dataplane.simulation.endpoints import Aliases, Directory, EndpointListener
 from twinplane.dataplane.simulation.event_limit import LimitedRecorder
@@ -138,8 +139,8 @@ async def run(config: SimulationConfig) -> None:
     trust = ssl.create_default_context(cafile=config.certificate_authority_file)
     trust.load_cert_chain(config.client_certificate_file, config.client_key_file)
     context = server_context(config.kubelet_certificate_file, config.kubelet_key_file, config.kubelet_client_ca_file)
-    signer = Signer(
-        config.aws_access_key_id, config.aws_secret_access_key, config.aws_session_token, config.region, "ec2"
+    signer = partial(
+        Signer, config.aws_access_key_id, config.aws_secret_access_key, config.aws_session_token, config.region
     )
     async with (
         ClientSession(timeout=ClientTimeout(total=None)) as session,

@@ -7,7 +7,7 @@ from random import Random
 from typing import Final, Protocol
 
 from twinplane.clock import Clock
-from twinplane.dataplane.simulation.aws import Aws
+from twinplane.dataplane.aws import Aws
 from twinplane.kubeclient.contract import KubeClient, Object, PatchType
 
 STRATEGIC: Final[PatchType] = "application/strategic-merge-patch+json"

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from twinplane.dataplane.simulation.fleet.failures import NodeFacts
 from twinplane.dataplane.simulation.fleet.spec import GROUP_LABEL, LABEL, FleetSpec, NodeGroup
 from twinplane.dataplane.simulation.instances import Instance
-from twinplane.dataplane.simulation.userdata import NodeSettings
+from twinplane.dataplane.userdata import NodeSettings
 
 PROVIDER = "twinplane:///"
 """Not `aws://`: the cloud controller leaves such nodes alone."""

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twinplane.clock import Clock
 from twinplane.dataplane.simulation.endpoints import Directory, Endpoint, listens
+from twinplane.dataplane.simulation.environment import environment_of
 from twinplane.dataplane.simulation.logs import Logs, next_lines
 from twinplane.dataplane.simulation.pods import PodFleet
 from twinplane.dataplane.simulation.responder import PodConnection
 from twinplane.dataplane.simulation.services import PodTarget, Target
 from twinplane.dataplane.simulation.simulated_pod import SimulatedPod
 from twinplane.dataplane.simulation.streams.commands import Commands, Container
+from twinplane.dataplane.simulation.streams.terminal import TerminalOutput
 from twinplane.dataplane.streaming.contract import ContainerIO, ContainerRef, Duplex, StreamError
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
@@ -59,8 +61,8 @@ class SimulatedStreams:
         except ApiError as error:
             raise StreamError(str(error)) from error
         hostname = hostname_of(pod, body)
-        container = Container(hostname, environment_of(pod, body, target.container, hostname), self._clock)
-        return await Commands(container, io).run(command)
+        container = Container(hostname, _environment(pod, body, target.container, hostname), self._clock)
+        return await Commands(container, _with_terminal(io)).run(command)
 
     async def attach(self, target: ContainerRef, io: ContainerIO) -> None:
         """What the container logs from now on; its input goes nowhere, as with a server that reads none."""
@@ -68,6 +70,7 @@ class SimulatedStreams:
         self._check_container(pod, target.container)
         life = next(item for item in pod.life.containers if item.spec.name == target.container)
         ring = self._logs.opened(pod.spec.uid, target.container)
+        io = _with_terminal(io)
         incarnation, written = ring.incarnation, ring.written
         while life.running and life.incarnation in (0, incarnation):
             lines = await next_lines(ring, written)
@@ -115,51 +118,26 @@ class SimulatedStreams:
             raise StreamError(f'container not found ("{name}")')
 
 
+def _with_terminal(io: ContainerIO) -> ContainerIO:
+    return TerminalOutput(io) if io.tty else io
+
+
 def hostname_of(pod: SimulatedPod, body: Object) -> str:
     if pod.spec.host_network:
         return pod.node.name
     return str(body["spec"].get("hostname") or pod.spec.name)
 
 
-def environment_of(pod: SimulatedPod, body: Object, container: str, hostname: str) -> dict[str, str]:
-    """What the container would find set, as far as it follows from the pod: no ConfigMaps, Secrets and Services."""
-    environment = {"PATH": PATH, "HOSTNAME": hostname}
-    spec = body["spec"]
-    for item in (*(spec.get("initContainers") or ()), *spec["containers"]):
-        if item["name"] == container:
-            for entry in item.get("env") or ():
-                value = _value(entry, pod, body)
-                if value is not None:
-                    environment[entry["name"]] = _expanded(value, environment)
-    return environment | {"HOME": "/root"}
-
-
-def _value(entry: Mapping[str, Any], pod: SimulatedPod, body: Object) -> str | None:
-    source = entry.get("valueFrom")
-    if source is None:
-        return str(entry.get("value") or "")
-    path = (source.get("fieldRef") or {}).get("fieldPath", "")
-    if path.endswith("']"):
-        field, _, key = path[:-2].partition("['")
-        return str((body["metadata"].get(field.removeprefix("metadata.")) or {}).get(key, ""))
+def _environment(pod: SimulatedPod, body: Object, container: str, hostname: str) -> dict[str, str]:
+    """What the container would find set, as far as it follows from the pod."""
     host = pod.node.spec.instance.private_ip
-    known = {
-        "metadata.name": pod.spec.name,
-        "metadata.namespace": pod.spec.namespace,
-        "metadata.uid": pod.spec.uid,
-        "spec.nodeName": pod.spec.node,
-        "spec.serviceAccountName": body["spec"].get("serviceAccountName", ""),
+    addresses = {
         "status.podIP": pod.address,
         "status.podIPs": pod.address,
         "status.hostIP": host,
         "status.hostIPs": host,
+        "spec.nodeName": pod.spec.node,
     }
-    return known.get(path)
-
-
-def _expanded(text: str, environment: Mapping[str, str]) -> str:
-    """`$(NAME)` of variables defined before; `$$(NAME)` stays as it is, with one dollar."""
-    parts = text.split("$$")
-    for name, value in environment.items():
-        parts = [part.replace(f"$({name})", value) for part in parts]
-    return "$".join(parts)
+    lists = (body["spec"].get(field) or () for field in ("containers", "initContainers", "ephemeralContainers"))
+    item: dict[str, Any] = next((item for items in lists for item in items if item["name"] == container), {})
+    return {"PATH": PATH, "HOSTNAME": hostname, **environment_of(item, body, addresses), "HOME": "/root"}

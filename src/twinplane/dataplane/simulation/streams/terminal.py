@@ -15,6 +15,25 @@ class Interrupted(Exception):
     """^C was pressed."""
 
 
+class TerminalOutput:
+    """Implements `ContainerIO`: line ends as the kernel translates them (ONLCR)."""
+
+    tty = True
+
+    def __init__(self, io: ContainerIO) -> None:
+        self._io = io
+        self.stdin = io.stdin
+
+    async def read(self) -> bytes:
+        return await self._io.read()
+
+    async def write(self, data: bytes, *, error: bool = False) -> None:
+        await self._io.write(data.replace(b"\n", b"\r\n"), error=error)
+
+    async def resized(self) -> Size:
+        return await self._io.resized()
+
+
 class Terminal:
     """Implements `ContainerIO` around that of a client with a terminal; `read` gives one line at a time."""
 
@@ -22,6 +41,7 @@ class Terminal:
 
     def __init__(self, io: ContainerIO) -> None:
         self._io = io
+        self.stdin = io.stdin
         self._keys = b""
         self._ended = False
 

@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from twinplane.clock import rfc3339
+from twinplane.dataplane.exposition import Family, Sample, labelled, render
 from twinplane.dataplane.simulation.pod_status import full_image
 from twinplane.dataplane.simulation.usage.consumption import ContainerUsage, NodeUsage, PodUsage
 from twinplane.dataplane.simulation.usage.models import Usage
@@ -20,39 +21,6 @@ RSS_SHARE = 0.8
 """Of the working set; the rest is active page cache."""
 CACHE_SHARE = 0.3
 """Page cache beside the resident memory, as a share of the working set."""
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class Sample(NamedTuple):
-    labels: str
-    value: float
-    at: float | None = None
-
-
-class Family(NamedTuple):
-    name: str
-    help: str
-    type: str
-    samples: list[Sample]
-
-
-def render(families: Iterable[Family]) -> str:
-    lines: list[str] = []
-    for family in families:
-        lines += [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.type}"]
-        for labels, value, at in family.samples:
-            stamp = "" if at is None else f" {int(at * 1000)}"
-            lines.append(f"{family.name}{labels} {value:.10g}{stamp}")
-    return "\n".join(lines) + "\n"
-
-
-def labelled(**labels: str) -> str:
-    if not labels:
-        return ""
-    escaped = {
-        key: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, value in labels.items()
-    }
-    return "{" + ",".join(f'{key}="{value}"' for key, value in sorted(escaped.items())) + "}"
 
 
 # -- /metrics/resource -----------------------------------------------------------------------------------------------

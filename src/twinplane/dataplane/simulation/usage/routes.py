@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from twinplane.clock import Clock
+from twinplane.dataplane.exposition import CONTENT_TYPE
 from twinplane.dataplane.simulation.nodes import NodeFleet
 from twinplane.dataplane.simulation.usage.consumption import Consumption, NodeUsage
 from twinplane.dataplane.simulation.usage.exposition import (
-    CONTENT_TYPE,
     cadvisor_metrics,
     resource_metrics,
     summary,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
@@ -43,7 +43,9 @@ class Aws(Protocol):
 
 
 class HttpAws:
-    def __init__(self, session: ClientSession, endpoint: str, signer: Signer, clock: Clock) -> None:
+    """`signer` gives the keys that count now, for a service by its signing name: those of an instance's role change."""
+
+    def __init__(self, session: ClientSession, endpoint: str, signer: Callable[[str], Signer], clock: Clock) -> None:
         self._session = session
         self._endpoint = endpoint.rstrip("/")
         self._signer = signer
@@ -60,15 +62,20 @@ class HttpAws:
         status, body = await self._send("POST", self._endpoint + "/", form, {"Content-Type": FORM}, REQUEST_SECONDS)
         return parse_answer(status, body)
 
+    async def post_json(self, service: str, path: str, content: Any) -> tuple[int, bytes]:
+        """Status and body of a POST to a service that speaks rest-json. Raises OSError when there is no answer."""
+        url, headers = self._endpoint + path, {"Content-Type": "application/json"}
+        return await self._send("POST", url, orjson.dumps(content), headers, REQUEST_SECONDS, service=service)
+
     async def _send(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str], seconds: float
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], seconds: float, *, service: str = "ec2"
     ) -> tuple[int, bytes]:
         from aiohttp import ClientError
         from yarl import URL
 
         # As signed, so as sent: the URL must not be encoded once more.
         target = URL(url, encoded=True)
-        signed = self._signer.headers(method, url, self._clock.now(), body=body, more=headers)
+        signed = self._signer(service).headers(method, url, self._clock.now(), body=body, more=headers)
         try:
             async with asyncio.timeout(seconds):
                 async with self._session.request(method, target, data=body or None, headers=signed) as answer:

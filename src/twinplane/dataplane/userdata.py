@@ -27,7 +27,7 @@ def node_settings(user_data: str) -> NodeSettings:
     """Documents that cannot be read are skipped, as nodeadm skips parts that are not its own."""
     max_pods: int | None = None
     flags: list[str] = []
-    for document in _documents(user_data):
+    for document in node_configs(user_data):
         kubelet = (document.get("spec") or {}).get("kubelet") or {}
         configured = (kubelet.get("config") or {}).get("maxPods")
         max_pods = int(configured) if configured is not None else max_pods
@@ -38,7 +38,8 @@ def node_settings(user_data: str) -> NodeSettings:
     return NodeSettings(max_pods, _labels(values.get("node-labels", "")), _taints(values))
 
 
-def _documents(user_data: str) -> list[dict[str, Any]]:
+def node_configs(user_data: str) -> list[dict[str, Any]]:
+    """The NodeConfig documents, in order."""
     if user_data.lstrip().startswith(("MIME-Version", "Content-Type")):
         message = message_from_string(user_data.lstrip())
         parts = [part for part in message.walk() if part.get_content_type() == MEDIA_TYPE]
