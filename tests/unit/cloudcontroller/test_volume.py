@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.cloudcontroller.world import World
 from tests.unit.cloudcontroller.world import world as running
-from twinplane.controlplane.cloudcontroller.aws import Unbuildable
+from twinplane.controlplane.cloudcontroller.aws import AwsError, Unbuildable
 from twinplane.controlplane.cloudcontroller.volume import ebs
 from twinplane.controlplane.cloudcontroller.volume.bootstrap import bootstrap_objects
 from twinplane.controlplane.controllers.persistentvolume.volumes import SELECTED_NODE, STORAGE_PROVISIONER
@@ -16,6 +16,7 @@ from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import name_of
 from twinplane.kubeclient.resources import (
     CSI_DRIVERS,
+    CSI_NODES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
@@ -32,7 +33,8 @@ def claim(**annotations: str) -> Object:
 
 
 async def prepared(world: World) -> None:
-    world.cluster.seed(STORAGE_CLASSES, *bootstrap_objects())
+    for made in bootstrap_objects():
+        world.cluster.seed(STORAGE_CLASSES if made["kind"] == "StorageClass" else CSI_DRIVERS, made)
     (instance,) = world.account.run_instances(1)
     body: Object = {"metadata": {"name": "n1", "labels": {ebs.ZONE: "us-west-2a"}}}
     await world.cluster.create(NODES, body | {"spec": {"providerID": f"aws:///us-west-2a/{instance}"}})
@@ -110,10 +112,66 @@ async def test_growing() -> None:
         assert found["status"]["capacity"] == volumes(world)[0]["spec"]["capacity"] == {"storage": "5Gi"}
 
 
+async def test_a_mounted_volume_grows_on_its_node() -> None:
+    async with running() as world:
+        await prepared(world)
+        world.cluster.seed(CSI_NODES, {"metadata": {"name": "n1"}, "spec": {"drivers": [{"name": ebs.DRIVER}]}})
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(**{SELECTED_NODE: "n1"}))
+        await world.until(lambda: volumes(world))
+        status = {"status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", status, "shop", subresource="status")
+        spec = {"volumeName": name_of(volumes(world)[0]), "resources": {"requests": {"storage": "5Gi"}}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", {"spec": spec}, "shop")
+        await world.until(lambda: "FileSystemResizeRequired" in world.events.reasons)
+        found = world.cluster.object(PERSISTENT_VOLUME_CLAIMS, "data", "shop")
+        assert found is not None
+        assert found["status"]["capacity"] == {"storage": "2Gi"}, "the kubelet says when it is done"
+        assert [entry["type"] for entry in found["status"]["conditions"]] == ["FileSystemResizePending"]
+        assert found["status"]["allocatedResources"] == volumes(world)[0]["spec"]["capacity"] == {"storage": "5Gi"}
+        assert ec2_volumes(world)[0]["Size"] == 5
+
+
+async def test_a_volume_is_detached_from_an_instance_whose_node_is_gone() -> None:
+    async with running() as world:
+        await prepared(world)
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(**{SELECTED_NODE: "n1"}))
+        await world.until(lambda: volumes(world))
+        source = {"persistentVolumeName": name_of(volumes(world)[0])}
+        spec = {"attacher": ebs.DRIVER, "nodeName": "n1", "source": source}
+        await world.cluster.create(VOLUME_ATTACHMENTS, {"metadata": {"name": "csi-1"}, "spec": spec})
+        await world.until(lambda: attached(world))
+        await world.cluster.delete(NODES, "n1")
+        await world.cluster.delete(VOLUME_ATTACHMENTS, "csi-1")
+        await world.until(lambda: not world.cluster.objects(VOLUME_ATTACHMENTS))
+        assert ec2_volumes(world)[0]["State"] == "available"
+
+
+def test_failures_are_told_as_the_driver_tells_them() -> None:
+    full = AwsError("AttachmentLimitExceeded", "You may attach up to 27 devices", "attach_volume")
+    assert ebs.attach_failure("vol-1", "i-1", full).startswith(
+        'rpc error: code = ResourceExhausted desc = Attachment limit exceeded for volume "vol-1" on node "i-1": '
+    )
+    used = ebs.attach_failure("vol-1", "i-1", AwsError("VolumeInUse", "vol-1 is already attached to an instance", "a"))
+    assert used.startswith('rpc error: code = Internal desc = Could not attach volume "vol-1" to node "i-1": could not')
+    assert used.endswith("api error VolumeInUse: vol-1 is already attached to an instance")
+
+
+def test_tags_of_the_class() -> None:
+    body = claim()
+    body["metadata"]["uid"] = "1"
+    wanted = storage_class(tagSpecification_1="team={{ .PVCNamespace }}", tagSpecification_2="volume=x-{{.PVName}}")
+    (specification,) = ebs.create_parameters(body, wanted, "z", "demo")["TagSpecifications"]
+    tags = {tag["Key"]: tag["Value"] for tag in specification["Tags"]}
+    assert (tags["team"], tags["volume"]) == ("shop", "x-pvc-1")
+    with pytest.raises(Unbuildable):
+        ebs.create_parameters(body, storage_class(tagSpecification_1="team"), "z", "demo")
+
+
 async def test_with_a_driver_in_the_cluster_nothing_is_done() -> None:
     async with running() as world:
         await prepared(world)
-        world.cluster.seed(CSI_DRIVERS, {"metadata": {"name": ebs.DRIVER}, "spec": {}})
+        await world.cluster.delete(CSI_DRIVERS, ebs.DRIVER)
+        await world.cluster.create(CSI_DRIVERS, {"metadata": {"name": ebs.DRIVER}, "spec": {}})
         await world.until(lambda: True)
         await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(**{SELECTED_NODE: "n1"}))
         await world.until(lambda: True)

@@ -1,6 +1,7 @@
 """Answers VolumeAttachments of EBS volumes through the EC2 API, as the EBS CSI driver's attacher does.
 
-Like the provisioner, for clusters without that driver.
+Like the provisioner, while nobody has installed that driver. The instance is noted on the attachment, as the external
+attacher does: a volume is also detached from an instance whose Node is gone.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from twinplane.controlplane.controllers.attachdetach.attachments import disk_of
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.meta import finalizers_of, is_deleting, name_of
+from twinplane.kubeclient.meta import annotations_of, finalizers_of, is_deleting, name_of
 from twinplane.kubeclient.resources import CSI_DRIVERS, NODES, PERSISTENT_VOLUMES, VOLUME_ATTACHMENTS
 
 FINALIZER = "external-attacher/ebs-csi-aws-com"
 DEVICE = "devicePath"
+NODE_ID = "csi.alpha.kubernetes.io/node-id"
 ALREADY_GONE = ("InvalidVolume.NotFound", "InvalidInstanceID.NotFound", "IncorrectState", "InvalidAttachment.NotFound")
 
 
@@ -46,7 +48,7 @@ class VolumeAttacher:
 
     async def reconcile(self, key: Key) -> float | None:
         attachment = self._attachments.get(key.name)
-        if attachment is None or self._drivers.get(ebs.DRIVER) is not None:
+        if attachment is None or ebs.is_replaced(self._drivers.get(ebs.DRIVER)):
             return None
         try:
             if is_deleting(attachment):
@@ -61,10 +63,12 @@ class VolumeAttacher:
         return None
 
     async def _attach(self, attachment: Object) -> None:
-        if FINALIZER not in finalizers_of(attachment):
-            metadata = {**attachment["metadata"], "finalizers": [*finalizers_of(attachment), FINALIZER]}
-            attachment = await self._client.update(VOLUME_ATTACHMENTS, {**attachment, "metadata": metadata})
         volume, instance = self._handle(attachment), self._instance(attachment)
+        if FINALIZER not in finalizers_of(attachment):
+            annotations = {**annotations_of(attachment), **({NODE_ID: instance} if instance else {})}
+            finalizers = [*finalizers_of(attachment), FINALIZER]
+            metadata = {**attachment["metadata"], "finalizers": finalizers, "annotations": annotations}
+            attachment = await self._client.update(VOLUME_ATTACHMENTS, {**attachment, "metadata": metadata})
         if not volume or self._nodes.get(attachment["spec"]["nodeName"]) is None:
             raise Unbuildable("the volume or the node is not known")
         if not instance:
@@ -74,7 +78,10 @@ class VolumeAttacher:
         device = await self._attached_as(volume, instance)
         if device is None:
             device = ebs.free_device(await self._devices(instance))
-            await self._aws.call("ec2", "attach_volume", VolumeId=volume, InstanceId=instance, Device=device)
+            try:
+                await self._aws.call("ec2", "attach_volume", VolumeId=volume, InstanceId=instance, Device=device)
+            except AwsError as error:
+                raise Unbuildable(ebs.attach_failure(volume, instance, error)) from error
         await self._report(attachment, {"attached": True, "attachmentMetadata": {DEVICE: device}})
 
     async def _detach(self, attachment: Object) -> None:
@@ -112,7 +119,7 @@ class VolumeAttacher:
 
     def _instance(self, attachment: Object) -> str:
         node = self._nodes.get(attachment["spec"]["nodeName"])
-        return nodes.instance_id(node) if node is not None else ""
+        return nodes.instance_id(node) if node is not None else annotations_of(attachment).get(NODE_ID, "")
 
     async def _report(self, attachment: Object, status: dict[str, Any]) -> None:
         await self._client.update(VOLUME_ATTACHMENTS, {**attachment, "status": status}, subresource="status")

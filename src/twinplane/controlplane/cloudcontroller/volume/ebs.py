@@ -5,11 +5,12 @@ Parameters, tags and objects are those of the EBS CSI driver.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from string import ascii_lowercase
 from typing import Any
 
-from twinplane.controlplane.cloudcontroller.aws import Unbuildable, tag_list
+from twinplane.controlplane.cloudcontroller.aws import AwsError, Unbuildable, tag_list
 from twinplane.controlplane.controllers.persistentvolume.volumes import PROVISIONED_BY, requested
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import labels_of, name_of, namespace_of, uid_of
@@ -20,6 +21,25 @@ ZONE = "topology.kubernetes.io/zone"
 VOLUME_NAME_TAG = "CSIVolumeName"
 GIB = 1 << 30
 IOPS_MAX = 16_000
+BUILT_IN = "twinplane.io/built-in"
+"""Label of the CSIDriver object of every new cluster: the driver is the cloud controller and the node's agent."""
+TAG_PARAMETER = "tagspecification_"
+_template = re.compile(r"\{\{\s*\.(PVCNamespace|PVCName|PVName)\s*\}\}")
+
+
+def is_replaced(driver: Object | None) -> bool:
+    """Somebody has installed the EBS CSI driver itself. `driver` is the CSIDriver object."""
+    return driver is not None and BUILT_IN not in labels_of(driver)
+
+
+def attach_failure(volume: str, instance: str, error: AwsError) -> str:
+    """As the driver reports it through gRPC."""
+    cause = f"operation error EC2: AttachVolume, https response error StatusCode: 400, api error {error.code}"
+    if error.code == "AttachmentLimitExceeded":
+        what = f'Attachment limit exceeded for volume "{volume}" on node "{instance}": attachment limit exceeded'
+        return f"rpc error: code = ResourceExhausted desc = {what}: {cause}: {error.message}"
+    what = f'ould not attach volume "{volume}" to node "{instance}"'
+    return f"rpc error: code = Internal desc = C{what}: c{what}: {cause}: {error.message}"
 
 
 def volume_name(claim: Object) -> str:
@@ -38,7 +58,9 @@ def create_parameters(claim: Object, storage_class: Object, zone: str, cluster: 
         "AvailabilityZone": zone,
         "Size": size,
         "VolumeType": given.get("type", "gp3"),
-        "TagSpecifications": [{"ResourceType": "volume", "Tags": tag_list(_tags(claim, cluster))}],
+        "TagSpecifications": [
+            {"ResourceType": "volume", "Tags": tag_list(_tags(claim, cluster) | _own_tags(claim, given))}
+        ],
     }
     if "encrypted" in given or "kmskeyid" in given:
         result["Encrypted"] = given.get("encrypted", "true").lower() == "true"
@@ -68,6 +90,19 @@ def _tags(claim: Object, cluster: str) -> dict[str, str]:
         "kubernetes.io/created-for/pvc/name": name_of(claim),
         "kubernetes.io/created-for/pvc/namespace": namespace_of(claim),
     }
+
+
+def _own_tags(claim: Object, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Of the class: `tagSpecification_1: "team={{ .PVCNamespace }}"`. Raises `Unbuildable`."""
+    known = {"PVCNamespace": namespace_of(claim), "PVCName": name_of(claim), "PVName": volume_name(claim)}
+    found = {}
+    for parameter, text in parameters.items():
+        if parameter.startswith(TAG_PARAMETER):
+            key, equals, value = text.partition("=")
+            if not equals or not key:
+                raise Unbuildable(f"invalid tag specification {parameter}: {text}")
+            found[key] = _template.sub(lambda match: known[match[1]], value)
+    return found
 
 
 def persistent_volume(claim: Object, storage_class: Object, volume: Mapping[str, Any]) -> Object:

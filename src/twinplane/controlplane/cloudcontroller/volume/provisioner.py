@@ -1,7 +1,7 @@
-"""Makes, grows and deletes the EBS volumes of claims, as the EBS CSI driver's provisioner and resizer do.
+"""Makes and deletes the EBS volumes of claims, as the EBS CSI driver's provisioner does; `growing` lets them grow.
 
-For clusters in which no EBS CSI driver is installed (there is no CSIDriver object of its name): simulated nodes run
-none, and a claim would wait forever. With a driver in the cluster this controller does nothing.
+A cluster has this driver from the start, with a CSIDriver object that says so (`ebs.BUILT_IN`). Whoever installs the
+driver itself replaces that object, and from then on this controller does nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from typing import Any
 
 from twinplane.controlplane.cloudcontroller.aws import Aws, AwsError, Unbuildable
 from twinplane.controlplane.cloudcontroller.volume import ebs
+from twinplane.controlplane.cloudcontroller.volume.growing import BY_VOLUME, Growing, attached_volume
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.persistentvolume.volumes import (
     PROVISIONED_BY,
     SELECTED_NODE,
     STORAGE_PROVISIONER,
-    capacity,
     claim_reference,
     class_of,
-    requested,
     waits_for_consumer,
 )
 from twinplane.controlplane.controllers.volumeexpand.controller import wants_to_grow
@@ -34,7 +33,6 @@ from twinplane.kubeclient.resources import (
     VOLUME_ATTACHMENTS,
 )
 
-BY_VOLUME = "volume"
 RETRY_SECONDS = 5.0
 CLAIM, VOLUME = PERSISTENT_VOLUME_CLAIMS.kind, PERSISTENT_VOLUMES.kind
 
@@ -54,7 +52,8 @@ class VolumeProvisioner:
         self._drivers = context.informers.of(CSI_DRIVERS)
         self._nodes = context.informers.of(NODES)
         self._attachments = context.informers.of(VOLUME_ATTACHMENTS)
-        self._attachments.add_index(BY_VOLUME, _attached_volume)
+        self._attachments.add_index(BY_VOLUME, attached_volume)
+        self._growing = Growing(context, aws)
 
     def watch(self, enqueue: Enqueue) -> None:
         def claim_changed(old: Object | None, new: Object | None) -> None:
@@ -69,7 +68,7 @@ class VolumeProvisioner:
         self._volumes.add_handler(volume_changed)
 
     async def reconcile(self, key: Key) -> float | None:
-        if self._drivers.get(ebs.DRIVER) is not None:
+        if ebs.is_replaced(self._drivers.get(ebs.DRIVER)):
             return None
         if key.kind == VOLUME:
             volume = self._volumes.get(key.name)
@@ -78,7 +77,8 @@ class VolumeProvisioner:
         if claim is None or is_deleting(claim):
             return None
         if claim["spec"].get("volumeName"):
-            await self._grow(claim)
+            if wants_to_grow(claim):
+                await self._growing.grow(claim)
         elif _is_ours(claim):
             await self._provision(claim)
         return None
@@ -123,27 +123,6 @@ class VolumeProvisioner:
         parameters = ebs.create_parameters(claim, storage_class, zone, self._cluster)
         return await self._aws.call("ec2", "create_volume", **parameters)
 
-    # -- growing -------------------------------------------------------------------------------------------------
-
-    async def _grow(self, claim: Object) -> None:
-        volume = self._volumes.get(claim["spec"]["volumeName"])
-        if volume is None or not _is_our_volume(volume) or not wants_to_grow(claim):
-            return
-        size = ebs.gibibytes(claim)
-        if capacity(volume) < requested(claim):
-            try:
-                await self._aws.call("ec2", "modify_volume", VolumeId=volume["spec"]["csi"]["volumeHandle"], Size=size)
-            except AwsError as error:
-                message = f'resize volume "{name_of(volume)}" by resizer "{ebs.DRIVER}" failed: {error}'
-                self._events.event(claim, "Warning", "VolumeResizeFailed", message)
-                raise ApiError("ServiceUnavailable", message) from error
-            spec = {**volume["spec"], "capacity": {"storage": f"{size}Gi"}}
-            await self._client.update(PERSISTENT_VOLUMES, {**volume, "spec": spec})
-        # Nobody mounts the volume, so there is no file system that would have to grow as well.
-        status = {**claim["status"], "capacity": {"storage": f"{size}Gi"}}
-        await self._client.update(PERSISTENT_VOLUME_CLAIMS, {**claim, "status": status}, subresource="status")
-        self._events.event(claim, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded")
-
     # -- deleting ------------------------------------------------------------------------------------------------
 
     async def _delete(self, volume: Object) -> float | None:
@@ -174,7 +153,3 @@ def _is_ours(claim: Object) -> bool:
 
 def _is_our_volume(volume: Object) -> bool:
     return annotations_of(volume).get(PROVISIONED_BY) == ebs.DRIVER and bool(volume["spec"].get("csi"))
-
-
-def _attached_volume(attachment: Object) -> tuple[str]:
-    return (str(attachment["spec"]["source"].get("persistentVolumeName", "")),)

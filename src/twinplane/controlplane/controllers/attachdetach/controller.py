@@ -150,7 +150,9 @@ class AttachDetachController:
 
     async def _attach(self, disk: Disk, node: str, pods: list[Object]) -> float | None:
         name = disk.attachment_name(node)
-        if self._attachments.get(name) is not None:
+        present = self._attachments.get(name)
+        if present is not None:
+            self._tell_failure(disk, pods, present)
             return None
         others = [entry for entry in self._attachments.by_index(BY_VOLUME, disk.volume) if name_of(entry) != name]
         if others and not disk.shared:
@@ -166,6 +168,13 @@ class AttachDetachController:
                 self._tell(pods, "Warning", "FailedAttachVolume", message)
                 raise
         return None
+
+    def _tell_failure(self, disk: Disk, pods: list[Object], attachment: Object) -> None:
+        status = attachment.get("status") or {}
+        failure = (status.get("attachError") or {}).get("message")
+        if failure and not status.get("attached"):
+            message = f'AttachVolume.Attach failed for volume "{disk.volume}" : {failure}'
+            self._tell(pods, "Warning", "FailedAttachVolume", message)
 
     def _refuse(self, disk: Disk, pods: list[Object], others: list[Object]) -> None:
         names = sorted(
@@ -213,7 +222,10 @@ class AttachDetachController:
         name = name_of(entry)
         volume = self._volumes.get(_source(entry))
         disk = disk_of(volume) if volume is not None else None
-        if is_deleting(entry) or (disk is not None and disk in needed):
+        if disk is None or name != disk.attachment_name(entry["spec"]["nodeName"]):
+            # Somebody else's, who asked for it for reasons of their own.
+            return None
+        if is_deleting(entry) or disk in needed:
             self._unneeded.pop(name, None)
             return None
         since = self._unneeded.setdefault(name, self._clock.now())
