@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from twinplane.dataplane.simulation.aws import AwsError
+from twinplane.dataplane.aws import AwsError
 
 POLL_SECONDS = 30
 RESERVED_ADDRESSES = 3

@@ -55,6 +55,9 @@ def patched(old: Object, patch: Any, patch_type: str) -> Object:
 
 
 def _merged(old: Any, patch: Any, *, by_type: bool) -> Any:
+    if isinstance(patch, list) and by_type:
+        # Lists are replaced whole here, so a directive that asks for that says nothing new.
+        patch = [entry for entry in patch if entry != {"$patch": "replace"}]
     if not isinstance(patch, dict):
         return copied(patch)
     result = dict(old) if isinstance(old, dict) else {}
@@ -63,8 +66,8 @@ def _merged(old: Any, patch: Any, *, by_type: bool) -> Any:
             result.pop(key, None)
         elif by_type and key == "conditions" and isinstance(value, list):
             changed = {condition["type"]: condition for condition in value}
-            kept = [{**entry, **changed.pop(entry["type"], {})} for entry in result.get(key) or []]
-            result[key] = [*kept, *changed.values()]
+            kept = [_merged(entry, changed.pop(entry["type"], {}), by_type=False) for entry in result.get(key) or []]
+            result[key] = [entry for entry in [*kept, *changed.values()] if "$patch" not in entry]
         else:
             result[key] = _merged(result.get(key), value, by_type=by_type)
     return copied(result)

@@ -16,7 +16,8 @@ from twinplane.controlplane.api.inprocess import InProcessClient
 from twinplane.controlplane.api.streams.dialing import through
 from twinplane.controlplane.api.streams.upstream import Upstream
 from twinplane.controlplane.auth.contract import AUTHENTICATED, UserInfo
-from twinplane.dataplane.simulation.kubelet_api import KubeletApi, LogOptions, log_chunks, log_refusal
+from twinplane.dataplane.log_options import log_options
+from twinplane.dataplane.simulation.kubelet_api import KubeletApi, log_chunks, log_refusal
 from twinplane.dataplane.simulation.nodes import NodeTemplate
 from twinplane.dataplane.simulation.process import Simulation
 from twinplane.dataplane.simulation.runtime import Runtime
@@ -70,7 +71,7 @@ class SimulatedNodes:
         if pod is None:
             raise ApiError("NotFound", f'pod "{name}" not found')
         try:
-            options = LogOptions(query, self._clock.now())
+            options = log_options(query, self._clock.now())
         except ValueError as error:
             raise bad_request(str(error)) from error
         refusal = log_refusal(pod, container, options)

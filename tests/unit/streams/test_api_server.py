@@ -46,8 +46,8 @@ class World:
 
 
 @asynccontextmanager
-async def world(**changes: Any) -> AsyncIterator[World]:
-    async with kubelet() as (streams, port), api_server(kubelet=Dialer(port), **changes) as api:
+async def world(*, log: list[bytes] | None = None, **changes: Any) -> AsyncIterator[World]:
+    async with kubelet() as (streams, port), api_server(kubelet=Dialer(port, log), **changes) as api:
         await api.client.create(NODES, {"metadata": {"name": "n1"}})
         await api.client.create(PODS, pod("web", node="n1", containers=("main",)), "default")
         server = await serve(api.server, "127.0.0.1", 0)
@@ -250,3 +250,25 @@ async def test_an_upgrade_where_there_is_none() -> None:
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert b"connection: close" in answer
         writer.close()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [("binary.k8s.io", [b"one\n", b"x" * 70_000]), ("", [b"one\n", b"x" * 70_000]), ("base64.binary.k8s.io", None)],
+)
+async def test_logs_over_websocket(protocol: str, expected: list[bytes] | None) -> None:
+    lines = [b"one\n", b"x" * 70_000]
+    async with world(log=lines) as there:
+        async with there.socket(f"{PATH}/log?follow=true", (protocol,) if protocol else ()) as socket:
+            assert (socket.protocol or "") == protocol
+            await socket.ping(b"still there?")
+            found = [message.data async for message in socket]
+            assert socket.close_code == 1000
+        assert found == (expected if expected is not None else [base64.b64encode(line).decode() for line in lines])
+
+
+async def test_logs_over_websocket_that_are_refused() -> None:
+    async with world() as there:
+        assert (await there.refused(f"{PATH}/log"))[0] == 503
+        code, answer = await there.refused(f"{PATH}/log?container=nope")
+        assert (code, answer["message"]) == (400, "container nope is not valid for pod web")

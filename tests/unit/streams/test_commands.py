@@ -25,12 +25,13 @@ class Recorder:
 
     def __init__(self, stdin: bytes = b"", *, tty: bool = False) -> None:
         self.tty = tty
-        self.stdin = [stdin] if stdin else []
+        self.stdin = bool(stdin)
+        self._typed = [stdin] if stdin else []
         self.out = ""
         self.err = ""
 
     async def read(self) -> bytes:
-        return self.stdin.pop() if self.stdin else b""
+        return self._typed.pop() if self._typed else b""
 
     async def write(self, data: bytes, *, error: bool = False) -> None:
         if error:

@@ -97,7 +97,7 @@ async def test_terminals() -> None:
         assert (await channels(open_socket))[1] == b"80x24"
     async with socket(f"{target}both", "v5.channel.k8s.io") as (_, open_socket):
         found = await channels(open_socket)
-        assert found[1] == b"out\r\nerr\r\n"
+        assert found[1] == b"out\nerr\n"
         assert 2 not in found
 
 

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from tests.unit.streams.test_api_server import received
+from twinplane.dataplane.simulation.runtime import STRATEGIC
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.resources import PODS
 from twinplane.testing.in_process import Cluster, cluster
@@ -99,3 +100,15 @@ async def test_containers_that_do_not_run() -> None:
             assert b'container not found (\\"main\\")' in (await received(socket))[3]
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await session.ws_connect(path, protocols=("v4.channel.k8s.io",))
+
+
+async def test_exec_in_an_ephemeral_container() -> None:
+    async with running() as (made, session):
+        debug = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}}
+        await made.client().patch(
+            PODS, "web", debug, "default", subresource="ephemeralcontainers", patch_type=STRATEGIC
+        )
+        await made.settle()
+        query = {"stdout": "1", "container": "debug", "command": "hostname"}
+        async with session.ws_connect(f"{PATH}/exec", params=query, protocols=("v5.channel.k8s.io",)) as socket:
+            assert (await received(socket))[1] == b"web\n"

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from twinplane.controlplane.auth.contract import Credentials, UserInfo
-from twinplane.dataplane.simulation.aws import AwsError
+from twinplane.dataplane.aws import AwsError
 from twinplane.testing.credentials import StaticTokens, shared
 from twinplane.testing.kubeconfigs import UnusableKubeconfig, encoded, kubeconfig, read_kubeconfig
 from twinplane.testing.memory_account import MemoryAccount, instance_type_facts

@@ -43,12 +43,20 @@ class ContainerIO(Protocol):
     @property
     def tty(self) -> bool: ...
 
+    @property
+    def stdin(self) -> bool:
+        """Whether the client gives any."""
+        ...
+
     async def read(self) -> bytes:
         """Some of standard input; empty at its end, and at once when the client gives none."""
         ...
 
     async def write(self, data: bytes, *, error: bool = False) -> None:
-        """To standard output or error; what the client does not want is dropped. Waits for a slow client."""
+        """To standard output or error; what the client does not want is dropped. Waits for a slow client.
+
+        With a terminal both are its output, line ends already translated.
+        """
         ...
 
     async def resized(self) -> Size:

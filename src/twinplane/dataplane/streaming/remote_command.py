@@ -54,6 +54,7 @@ class ClientIO:
 
     def __init__(self, command: RemoteCommand, send: Send) -> None:
         self.tty = command.tty
+        self.stdin = command.stdin
         self._wanted = frozenset(command.channels)
         self._send = send
         self._stdin: asyncio.Queue[bytes] = asyncio.Queue(STDIN_PIECES)
@@ -70,7 +71,7 @@ class ClientIO:
     async def write(self, data: bytes, *, error: bool = False) -> None:
         channel = STDERR if error and not self.tty else STDOUT
         if channel in self._wanted and data:
-            await self._send(channel, data.replace(b"\n", b"\r\n") if self.tty else data)
+            await self._send(channel, data)
 
     async def resized(self) -> Size:
         return await self._sizes.get()

@@ -19,7 +19,7 @@ from twinplane.dataplane.streaming.contract import ContainerRef, StreamError, St
 from twinplane.dataplane.streaming.port_forward import PORT_FORWARD, SpdyForwarding, port_number
 from twinplane.dataplane.streaming.remote_command import remote_command, until_client_goes
 from twinplane.dataplane.streaming.spdy_session import SpdySession
-from twinplane.dataplane.streaming.upgrades import RawConnection, UpgradeRequest, Upgrades
+from twinplane.dataplane.streaming.upgrades import Admit, RawConnection, UpgradeRequest, Upgrades, admit_all
 
 SHUTDOWN_SECONDS = 1.0
 SPDY = "spdy/3.1"
@@ -28,18 +28,22 @@ TCP = "tcp"
 
 @asynccontextmanager
 async def accepting(
-    application: web.Application, streams: Streams, allowed: Callable[[asyncio.BaseTransport], bool]
+    application: web.Application,
+    streams: Streams,
+    allowed: Callable[[asyncio.BaseTransport], bool],
+    admit: Admit = admit_all,
 ) -> AsyncIterator[Upgrades]:
     """The protocol factory of a kubelet's listeners: the application's own routes, and streams.
 
-    `allowed` is asked once for each connection, with its transport; others get 403.
+    `allowed` is asked once for each connection, with its transport; others get 403. `admit` is asked for each request
+    that is none for the application, whose own requests are its middleware's business.
     """
     streaming = StreamingServer(streams)
     application.add_routes(streaming.routes())
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     assert runner.server is not None
-    upgrades = Upgrades(runner.server, streaming.serve, allowed)
+    upgrades = Upgrades(runner.server, streaming.serve, allowed, admit)
     try:
         yield upgrades
     finally:

@@ -20,13 +20,21 @@ log = logging.getLogger(__name__)
 
 HEAD_BYTES_MAX = 64 * 1024
 _FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 10\r\nConnection: close\r\n\r\nForbidden\n"
-_REASONS = {400: "Bad Request", 403: "Forbidden", 404: "Not Found", 500: "Internal Server Error", 502: "Bad Gateway"}
+_REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+}
 
 
 @dataclass(slots=True)
 class UpgradeRequest:
     """`upgrade` is in lower case, as the names of `headers` are."""
 
+    method: str
     path: list[str]
     query: dict[str, list[str]]
     headers: dict[str, str]
@@ -65,6 +73,12 @@ class RawConnection:
 
 
 Serve = Callable[[UpgradeRequest, RawConnection], Awaitable[None]]
+Admit = Callable[[UpgradeRequest, asyncio.BaseTransport], Awaitable[None]]
+"""Raises StreamError for a request that its sender may not make."""
+
+
+async def admit_all(request: UpgradeRequest, transport: asyncio.BaseTransport) -> None:
+    """For those who decide by connection alone (`allowed`)."""
 
 
 class Upgrades:
@@ -75,7 +89,9 @@ class Upgrades:
         ordinary: Callable[[], asyncio.BaseProtocol],
         serve: Serve,
         allowed: Callable[[asyncio.BaseTransport], bool],
+        admit: Admit = admit_all,
     ) -> None:
+        self._admit = admit
         self._ordinary = ordinary
         self._serve = serve
         self._allowed = allowed
@@ -116,6 +132,7 @@ class Upgrades:
 
     async def _run(self, request: UpgradeRequest, connection: RawConnection) -> None:
         try:
+            await self._admit(request, connection.writer.transport)
             await self._serve(request, connection)
         except StreamError as error:
             if not connection.accepted:
@@ -162,4 +179,4 @@ def upgrade_request(head: bytes) -> UpgradeRequest | None:
         return None
     path, _, query = words[1].partition("?")
     parts = [unquote(part) for part in path.strip("/").split("/")]
-    return UpgradeRequest(parts, parse_qs(query, keep_blank_values=True), headers)
+    return UpgradeRequest(words[0], parts, parse_qs(query, keep_blank_values=True), headers)

@@ -1,0 +1,1 @@
+"""From the API's containers to CRI's: configuration of sandboxes and containers, environment, DNS, cgroups."""

@@ -1,0 +1,1 @@
+"""Garbage collection: dead containers, sandboxes, logs and directories of pods that are gone, images nobody uses."""

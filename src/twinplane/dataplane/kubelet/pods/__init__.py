@@ -1,0 +1,1 @@
+"""The pod loop: what runs (`state`), what to do about it (`plan`), and who does it (`worker`)."""

@@ -1,0 +1,1 @@
+"""Probes and lifecycle hooks: HTTP, TCP, gRPC and commands, as the kubelet asks them of containers."""

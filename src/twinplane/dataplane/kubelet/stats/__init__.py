@@ -1,0 +1,1 @@
+"""What the node, its pods and their containers use: measured from cgroups, told in the formats of the kubelet's API."""
