@@ -40,7 +40,7 @@ SYNC_SECONDS = 5.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="coredns", description="Cluster DNS of Twinplane")
-    parser.add_argument("--conf", type=Path, required=True, help="Corefile to load")
+    parser.add_argument("-conf", "--conf", type=Path, required=True, help="Corefile to load")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
     parser.add_argument("--port", type=int, default=53)
     arguments = parser.parse_args()
