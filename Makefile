@@ -13,9 +13,11 @@ $(VENV)/ready: pyproject.toml uv.lock scripts/setup
 	@scripts/setup
 
 demo: $(VENV)/ready ## Bring up the example cluster with a small shop on it, and leave it running
+	@scripts/install-node-packages
 	@$(PYTHON) -m examples.demo
 
 test: $(VENV)/ready ## Run all tests
+	@scripts/install-node-packages
 	@scripts/fetch-helm
 	@scripts/fetch-etcd
 	@$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)

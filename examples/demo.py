@@ -1,6 +1,8 @@
 """`make demo`: the example cluster with a small shop on it, made with the same commands that a user would type.
 
-Each step looks first and acts only where something is missing, so that a second run is quick and changes nothing.
+Nodes are real where this host can have them (root, and what `twinplane.cloud.machines.requirements` asks for), else
+simulated. Each step looks first and acts only where something is missing, so that a second run is quick and changes
+nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +18,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from twinplane.cloud.machines.requirements import requirements
+
 HERE = Path(__file__).parent
 CLUSTER = "shop"
 NAMESPACE = "shop"
 WAIT_SECONDS = 60
+WEB_IMAGE = "public.ecr.aws/nginx/nginx:1.29"
+API_IMAGE = "shop.example.com/api:1"
 
 
 def main() -> int:
@@ -34,7 +40,7 @@ def main() -> int:
     if cluster_exists():
         print(f"\nThe cluster {CLUSTER} is already there.")
     else:
-        show(f"twinplane create cluster -f {HERE / 'cluster.yaml'}")
+        create_cluster()
     show(f"kubectl apply -f {HERE / 'shop' / 'shop.yaml'}")
     for name in ("storefront", "catalog", "checkout"):
         show(f"kubectl -n {NAMESPACE} rollout status deployment/{name} --timeout={WAIT_SECONDS}s")
@@ -46,6 +52,19 @@ def main() -> int:
     requests()
     print_next(time.monotonic() - began)
     return 0
+
+
+def create_cluster() -> None:
+    missing = requirements(Path(os.environ["TWINPLANE_HOME"]))
+    if missing:
+        print("\nNodes are simulated here. Real ones are not possible, because:")
+        print("\n".join(f"  {sentence}" for sentence in missing))
+        show(f"twinplane create cluster -f {HERE / 'cluster.yaml'}")
+        return
+    api = "--add examples/shop/api.py:/api.py --entrypoint python3 --cmd /api.py"
+    show(f"twinplane image pack {WEB_IMAGE} --apt nginx-light")
+    show(f"twinplane image pack {API_IMAGE} --apt python3 {api}")
+    show(f"twinplane create cluster -f {HERE / 'cluster-real-nodes.yaml'}")
 
 
 def show(command: str) -> None:
