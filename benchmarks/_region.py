@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from benchmarks._load import Client, connect
 from twinplane.cli.cluster import account_of
 from twinplane.cli.region_access import region_access
-from twinplane.cli.token import iam_token
+from twinplane.cli.token import access_token
 
 CLUSTER = "bench"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -101,7 +101,7 @@ async def region() -> AsyncIterator[Region]:
         authority = base64.b64decode(described["certificateAuthority"]["data"]).decode()
         made.context = ssl.create_default_context(cadata=authority)
         made.port = urlsplit(described["endpoint"]).port or 443
-        made.token = iam_token(access, CLUSTER, time.time())
+        made.token = access_token(access, CLUSTER, time.time())
         watcher = asyncio.create_task(made.watch())
         yield made
     finally:

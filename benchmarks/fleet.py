@@ -332,11 +332,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--update", type=int, default=1_000, help="replicas of the rolling update")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds a step may take")
     parser.add_argument("--steps", default=",".join(STEPS[:-1]), help=f"of {', '.join(STEPS)}")
-    options = parser.parse_args([] if arguments is None else arguments)
+    options = parser.parse_args(arguments)
     uvloop.run(run(options))
 
 
 if __name__ == "__main__":
-    import sys
-
-    main(sys.argv[1:])
+    main()

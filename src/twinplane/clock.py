@@ -7,8 +7,10 @@ token expiry).
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -25,6 +27,12 @@ class SystemClock:
 
 def rfc3339(seconds: float) -> str:
     """`metav1.Time` on the wire: UTC, whole seconds, e.g. `2026-11-23T13:22:58Z`."""
+    return _rfc3339(math.floor(seconds))
+
+
+@lru_cache(maxsize=64)
+def _rfc3339(seconds: int) -> str:
+    """Thousands of writes share a second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -16,11 +16,14 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from twinplane.clock import Clock
-from twinplane.controlplane import node_fleet
+from twinplane.controlplane import node_agents, node_fleet
+from twinplane.controlplane.addons import bootstrap as addons
 from twinplane.controlplane.admission.chain import default_plugins
 from twinplane.controlplane.admission.contract import ObjectReader
 from twinplane.controlplane.admission.dynamic import DynamicAdmission
 from twinplane.controlplane.admission.pod_identity import IsAssociated, PodIdentity, nobody
+from twinplane.controlplane.admission.policies.type_checking import TypeChecker
+from twinplane.controlplane.admission.webhooks.expressions import Compiler
 from twinplane.controlplane.api.extensions.aggregation.certificate import (
     authentication_config,
     front_proxy_certificate,
@@ -40,6 +43,7 @@ from twinplane.controlplane.api.types.registry import Registry
 from twinplane.controlplane.api.types.rules import UpstreamRules
 from twinplane.controlplane.audit.running import auditing
 from twinplane.controlplane.auth.access import PolicyGrants
+from twinplane.controlplane.auth.authorization import UnionAuthorizer
 from twinplane.controlplane.auth.bootstrap import ensure_bootstrap_objects
 from twinplane.controlplane.auth.contract import AUTHENTICATED, MASTERS, Authenticator, UserInfo
 from twinplane.controlplane.auth.service_account_token import TokenIssuer
@@ -49,6 +53,7 @@ from twinplane.controlplane.cloudcontroller.ingress import bootstrap as ingress
 from twinplane.controlplane.cloudcontroller.node.feed import InstanceFeed
 from twinplane.controlplane.cloudcontroller.volume import bootstrap as volume
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
+from twinplane.controlplane.controllers.admissionpolicystatus.controller import AdmissionPolicyStatusController
 from twinplane.controlplane.controllers.all import controllers
 from twinplane.controlplane.controllers.certificates.controllers import certificate_controllers
 from twinplane.controlplane.controllers.contract import Context, Controller
@@ -174,8 +179,10 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
         # What every cluster has is there before the first client can connect.
         await ensure_bootstrap_objects(loopback, service_cidr=configuration.service_cidr)
         await fairness.ensure_bootstrap_objects(loopback)
-        own = [*ingress.bootstrap_objects(), *volume.bootstrap_objects(), *node_fleet.bootstrap_objects()]
-        await _ensure(loopback, registry, own)
+        for part in (ingress, volume, node_fleet, node_agents):
+            await _ensure(loopback, registry, part.bootstrap_objects())
+        if configuration.interface_addresses:
+            await _ensure(loopback, registry, addons.objects(configuration.region, configuration.service_cidr))
         await _ensure(loopback, registry, [authentication_config(foundation.certificate_authority)])
         extensions = ApiExtensions(
             server,
@@ -250,6 +257,10 @@ def controllers_of(foundation: Foundation, context: Context, broadcaster: EventB
             mint_token=issuer.legacy,
         ),
         FlowSchemaStatusController(context),
+        # Checking types evaluates nothing, so nobody is ever asked whether somebody may do something.
+        AdmissionPolicyStatusController(
+            context, TypeChecker(foundation.registry, Compiler(UnionAuthorizer(()))).warnings
+        ),
         *certificate_controllers(context, configuration.ca_file, configuration.ca_key_file),
     ]
 

@@ -8,7 +8,6 @@ requests without sockets). Objects are plain JSON dictionaries, as on the wire.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 Object = dict[str, Any]
@@ -21,8 +20,7 @@ PatchType = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """Where a type lives on the wire: `/apis/GROUP/VERSION[/namespaces/NS]/PLURAL`."""
 
     group: str
@@ -38,8 +36,10 @@ class Resource:
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
-        tail = "".join(f"/{part}" for part in (name, subresource) if part)
-        return f"{root}{scope}/{self.plural}{tail}"
+        path = f"{root}{scope}/{self.plural}"
+        if name:
+            path += f"/{name}"
+        return f"{path}/{subresource}" if subresource else path
 
 
 class ObjectList(NamedTuple):

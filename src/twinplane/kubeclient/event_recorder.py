@@ -3,7 +3,7 @@
 `EventBroadcaster` belongs to the composition root: it writes what all recorders of a process queue. It keeps the
 manners of client-go (tools/record): the same event again counts up the stored one, many events that differ only in
 their message are combined, an object that produces events all the time is cut off, and what does not fit into the
-queue is dropped.
+queue is dropped. All together are written at a bounded rate, as by a client of upstream.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from twinplane.kubeclient.resources import EVENTS
 log = logging.getLogger(__name__)
 
 QUEUE_MAX = 1000
+WRITES_PER_SECOND = 50.0
+WRITES_BURST = 100
+"""Of all events together: what upstream's scheduler allows the client that writes its events."""
 REMEMBERED_MAX = 4096
 SIMILAR_MAX = 10
 """Events alike but for their message within `SIMILAR_SECONDS`, before they are combined."""
@@ -71,6 +74,20 @@ class _Stored:
     count: int
 
 
+class _Turns:
+    """`WRITES_BURST` at once, and `WRITES_PER_SECOND` after that."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._free_at = self._loop.time()
+
+    async def next(self) -> None:
+        now = self._loop.time()
+        self._free_at = max(self._free_at, now - WRITES_BURST / WRITES_PER_SECOND) + 1 / WRITES_PER_SECOND
+        if self._free_at > now:
+            await asyncio.sleep(self._free_at - now)
+
+
 class EventBroadcaster:
     """Queue, correlate, write. `run` until cancelled; without it events are kept up to the queue's bound."""
 
@@ -88,27 +105,35 @@ class EventBroadcaster:
         """Nothing waits to be written."""
         return self._queue.empty()
 
-    def recorder(self, component: str) -> ComponentRecorder:
-        """For one component, named as `kubectl describe` shows it in `From` (`replicaset-controller`)."""
-        return ComponentRecorder(self, component)
+    def recorder(self, component: str, host: str = "") -> ComponentRecorder:
+        """For one component, named as `kubectl describe` shows it in `From` (`replicaset-controller`).
 
-    def offer(self, component: str, regarding: Object, type: str, reason: str, message: str) -> None:
+        `host` is the node, for what runs on one. What an event is about may carry a `fieldPath`.
+        """
+        return ComponentRecorder(self, component, host)
+
+    def offer(self, component: str, regarding: Object, type: str, reason: str, message: str, *, host: str = "") -> None:
+        if self._queue.full():
+            log.debug("event dropped: %s %s", reason, message)
+            return
         now = self._clock.now()
         if not self._has_token((component, uid_of(regarding) or name_of(regarding)), now):
             return
         event = self._event(component, regarding, now)
+        if host:
+            event["source"]["host"] = event["reportingInstance"] = host
         event |= {"type": type, "reason": reason, "message": message[:MESSAGE_MAX]}
-        try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            log.debug("event dropped: %s %s", reason, message)
+        self._queue.put_nowait(event)
 
     async def run(self) -> None:
+        """What is offered faster than it may be written waits in the queue, and is dropped when that is full."""
+        turns = _Turns()
         while True:
             event = await self._queue.get()
+            await turns.next()
             try:
                 await self._write(event)
-            except ApiError as error:
+            except (ApiError, OSError) as error:
                 log.debug("event refused: %s", error)
             except Exception as error:
                 # The boundary of the recorder's task: events are worth no more than one attempt.
@@ -124,6 +149,7 @@ class EventBroadcaster:
             "uid": uid_of(regarding),
             "apiVersion": regarding.get("apiVersion", ""),
             "resourceVersion": regarding["metadata"].get("resourceVersion", ""),
+            "fieldPath": regarding.get("fieldPath", ""),
         }
         nanoseconds = int(now * 1_000_000) * 1000 + self._sequence % 1000
         return {
@@ -174,6 +200,7 @@ class EventBroadcaster:
             regarding.get("namespace", ""),
             regarding.get("name", ""),
             regarding.get("uid", ""),
+            regarding.get("fieldPath", ""),
             event["type"],
             event["reason"],
         )
@@ -197,9 +224,10 @@ class EventBroadcaster:
 class ComponentRecorder:
     """An `EventRecorder`."""
 
-    def __init__(self, broadcaster: EventBroadcaster, component: str) -> None:
+    def __init__(self, broadcaster: EventBroadcaster, component: str, host: str = "") -> None:
         self._broadcaster = broadcaster
         self._component = component
+        self._host = host
 
     def event(self, regarding: Object, type: str, reason: str, message: str) -> None:
-        self._broadcaster.offer(self._component, regarding, type, reason, message)
+        self._broadcaster.offer(self._component, regarding, type, reason, message, host=self._host)

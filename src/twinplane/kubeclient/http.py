@@ -36,7 +36,9 @@ ERROR_TEXT_MAX = 1024
 class HttpClient(RequestClient):
     """`async with HttpClient(url, ssl_context, token_source) as client`.
 
-    A client certificate travels in `ssl_context` (`load_cert_chain`); `url` may carry a path prefix.
+    A client certificate travels in `ssl_context` (`load_cert_chain`); `url` may carry a path prefix. The server's
+    certificate is checked for `server_name` where that is not the URL's host. With `acting_as` all is asked in that
+    user's name (impersonation).
     """
 
     def __init__(
@@ -47,11 +49,15 @@ class HttpClient(RequestClient):
         *,
         user_agent: str = "twinplane",
         in_flight_max: int = IN_FLIGHT_MAX,
+        server_name: str | None = None,
+        acting_as: str = "",
     ) -> None:
         self._url = url.rstrip("/")
+        self._server_name = server_name
         self._ssl = ssl_context
         self._token_source = token_source
         self._user_agent = user_agent
+        self._acting_as = acting_as
         self._in_flight = asyncio.Semaphore(in_flight_max)
         self._open: ClientSession | None = None
 
@@ -61,6 +67,8 @@ class HttpClient(RequestClient):
         connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl if self._ssl is not None else True)
         # Compression costs more than it saves on loopback.
         headers = {"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
+        if self._acting_as:
+            headers["Impersonate-User"] = self._acting_as
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
         self._open = aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout)
         return self
@@ -140,7 +148,12 @@ class HttpClient(RequestClient):
         params = {key: value for key, value in (query or {}).items() if value}
         try:
             async with self._open.request(
-                method, self._url + path, params=params, data=data, headers=headers
+                method,
+                self._url + path,
+                params=params,
+                data=data,
+                headers=headers,
+                server_hostname=self._server_name,
             ) as response:
                 if response.status >= 400:
                     raise _refusal(response.status, await response.read())

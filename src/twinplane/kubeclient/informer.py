@@ -37,8 +37,12 @@ class _Index:
         self._keys: dict[str, dict[_Key, None]] = {}
 
     def move(self, key: _Key, old: Object | None, new: Object | None) -> None:
-        before = set(self._function(old)) if old is not None else set()
-        after = dict.fromkeys(self._function(new)) if new is not None else {}
+        found_before = self._function(old) if old is not None else ()
+        found_after = self._function(new) if new is not None else ()
+        if found_before == found_after:
+            # Most changes touch no index.
+            return
+        before, after = set(found_before), dict.fromkeys(found_after)
         for value in before:
             if value not in after:
                 keys = self._keys[value]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
+import orjson
+
 from twinplane.clock import from_rfc3339
 from twinplane.kubeclient.contract import Object, Resource
 
@@ -18,8 +20,14 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 def copied(value: T) -> T:
-    """A deep copy of JSON: several times faster than `copy.deepcopy`, which also looks for cycles."""
-    return cast("T", _copied(value))
+    """A deep copy of JSON. Writing it and reading it again takes a quarter of the time of walking it here."""
+    if not isinstance(value, dict | list):
+        return value
+    try:
+        return cast("T", orjson.loads(orjson.dumps(value)))
+    except TypeError:
+        # Integers beyond 64 bits, nesting beyond 254 levels.
+        return cast("T", _copied(value))
 
 
 def _copied(value: Any) -> Any:
@@ -73,7 +81,10 @@ def owner_references(obj: Object) -> list[dict[str, Any]]:
 
 def controller_of(obj: Object) -> dict[str, Any] | None:
     """The one owner reference with `controller: true`."""
-    return next((reference for reference in owner_references(obj) if reference.get("controller")), None)
+    for reference in owner_references(obj):
+        if reference.get("controller"):
+            return reference
+    return None
 
 
 def is_controlled_by(obj: Object, owner: Object) -> bool:

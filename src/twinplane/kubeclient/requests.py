@@ -83,12 +83,14 @@ class RequestClient(ABC):
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
         }
-        async with aclosing(self._stream(resource.path(namespace), query)) as lines:
+        async with aclosing(self._events(resource.path(namespace), query)) as events:
+            async for event in events:
+                yield event
+
+    async def _events(self, path: str, query: Query) -> AsyncGenerator[WatchEvent, None]:
+        async with aclosing(self._stream(path, query)) as lines:
             async for line in lines:
-                event = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    raise ApiError.from_status(event["object"], event["object"].get("code", 500))
-                yield WatchEvent(event["type"], event["object"])
+                yield decoded(line)
 
     # -- writes --------------------------------------------------------------------------------------------------
 
@@ -153,6 +155,14 @@ class RequestClient(ABC):
     ) -> None:
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         await self._request("DELETE", resource.path(namespace), query)
+
+
+def decoded(line: bytes) -> WatchEvent:
+    """A line of a watch. Raises `ApiError` for an ERROR event."""
+    event = orjson.loads(line)
+    if event["type"] == "ERROR":
+        raise ApiError.from_status(event["object"], event["object"].get("code", 500))
+    return WatchEvent(event["type"], event["object"])
 
 
 def _typed(resource: Resource, body: Object) -> Object:

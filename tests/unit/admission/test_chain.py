@@ -8,13 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.admission.requests import all_plugins, request, send
+from tests.unit.admission.requests import ALICE, Operation, all_plugins, request, send
 from tests.unit.auth.fakes import Cluster, named
+from twinplane.controlplane.admission import chain
+from twinplane.controlplane.admission.plugin import Plugin
 from twinplane.controlplane.auth.bootstrap import ensure_bootstrap_objects
+from twinplane.controlplane.auth.contract import UserInfo
 from twinplane.kubeclient.contract import Resource
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import copied
 from twinplane.kubeclient.resources import (
+    CONFIG_MAPS,
     INGRESSES,
     LIMIT_RANGES,
     NAMESPACES,
@@ -101,3 +105,22 @@ async def test_half_empty_objects_are_admitted_or_refused_but_no_crash(
         except ApiError as error:
             refused.append(error.code)
     assert all(code < 500 for code in refused)
+
+
+@pytest.mark.parametrize("resource", [PODS, NAMESPACES, CONFIG_MAPS, SERVICES, ROLES], ids=lambda each: each.plural)
+@pytest.mark.parametrize("operation", ["CREATE", "UPDATE", "DELETE"])
+@pytest.mark.parametrize("subresource", ["", "status", "ephemeralcontainers"])
+def test_plugins_that_go_by_type_look_at_nothing_else(
+    resource: Resource, operation: Operation, subresource: str
+) -> None:
+    """They are asked once and for all."""
+    kubelet = UserInfo("system:node:n", ("system:nodes", "system:masters"))
+    plain = named("a", "shop")
+    other = named("b", "other", spec={"x": 1}, metadata={"name": "b", "namespace": "other", "labels": {"l": "m"}})
+    asked = [
+        request(resource, body, operation=operation, subresource=subresource, user=user, dry_run=dry_run)
+        for body, user, dry_run in ((plain, ALICE, False), (other, kubelet, True))
+    ]
+    for plugin in all_plugins(Cluster(), enable=chain.OFF_BY_DEFAULT):
+        if isinstance(plugin, Plugin) and plugin.by_type:
+            assert plugin.handles(asked[0]) == plugin.handles(asked[1]), plugin.name

@@ -285,3 +285,26 @@ async def test_extended_resources_are_tolerated() -> None:
         request(PODS, pod(containers=[{"name": "c", "resources": resources}])), ExtendedResourceToleration()
     )
     assert made["spec"]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+
+
+async def test_a_default_priority_class_counts_as_soon_as_it_is_there() -> None:
+    cluster = Cluster()
+    plugin = Priority(cluster.reader)
+    assert (await send(request(PODS, pod()), plugin))["spec"]["priority"] == 0
+    cluster.put(PRIORITY_CLASSES, named("high", value=7, globalDefault=True))
+    assert (await send(request(PODS, pod()), plugin))["spec"]["priority"] == 7
+    cluster.put(PRIORITY_CLASSES, named("high", value=7))
+    assert (await send(request(PODS, pod()), plugin))["spec"]["priority"] == 0
+
+
+async def test_token_volumes_have_a_name_that_is_free_in_their_pod() -> None:
+    cluster = Cluster()
+    cluster.put(SERVICE_ACCOUNTS, named("default", "shop"))
+    plugin = ServiceAccount(cluster.reader, Random(1))
+
+    async def name_in(body: Object) -> str:
+        return str((await send(request(PODS, body), plugin))["spec"]["volumes"][-1]["name"])
+
+    first = await name_in(pod())
+    assert first.startswith("kube-api-access-")
+    assert await name_in(pod()) == first

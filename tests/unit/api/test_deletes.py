@@ -159,3 +159,11 @@ async def test_collections() -> None:
         found = await api.json("DELETE", MAPS)
         assert [item["metadata"]["name"] for item in found["items"]] == ["b"]
         assert await is_there(api, PODS, "p")
+
+
+@pytest.mark.parametrize(("version", "code"), [("v1", 200), ("apps/v1", 200), ("meta.k8s.io/v1", 200), ("x/v9", 400)])
+async def test_options_may_be_of_any_group_that_is_served(version: str, code: int) -> None:
+    async with api_server() as api:
+        await api.send("POST", MAPS, config_map("m"))
+        response = await api.send("DELETE", f"{MAPS}/m", {"kind": "DeleteOptions", "apiVersion": version})
+        assert response.status == code

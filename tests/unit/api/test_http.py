@@ -34,6 +34,8 @@ class Echo:
             return Response(200, stream=self._stream(request))
         if request.path == "/large":
             return Response(200, b"x" * 300_000)
+        if request.path == "/pieces":
+            return Response(200, pieces=[b"a" * 70_000, b"b" * 70_000, b"c"])
         if request.path == "/none":
             return Response(304)
         return Response(200, f"{request.method} {request.path}".encode() + request.body, headers={"x-more": "1"})
@@ -259,6 +261,17 @@ async def test_large_answers_are_compressed_for_clients_elsewhere() -> None:
         assert "content-encoding" not in (await socket.ask("GET /large"))[1]
     async with serving(Echo()) as server, connected(server) as socket:
         assert "content-encoding" not in (await socket.ask("GET /large HTTP/1.1\r\naccept-encoding: gzip\r\nx: y"))[1]
+
+
+async def test_pieces_are_one_body_of_known_length() -> None:
+    async with serving(Echo(), compresses_locally=True) as server, connected(server) as socket:
+        for text in ("GET /pieces", "GET /pieces HTTP/1.1\r\naccept-encoding: gzip\r\nx: y"):
+            _, headers, body = await socket.ask(text)
+            body = gzip.decompress(body) if "content-encoding" in headers else body
+            assert body == b"a" * 70_000 + b"b" * 70_000 + b"c"
+        socket.send("HEAD /pieces")
+        assert (await socket.answer(head_only=True))[1]["content-length"] == "140001"
+        assert (await socket.ask("GET /next"))[2] == b"GET /next"
 
 
 async def test_connections_are_bounded() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from tests.unit.api.harness import Api, api_server, config_map, pod
@@ -241,3 +242,14 @@ async def test_in_process_errors_are_raised() -> None:
         with pytest.raises(ApiError) as caught:
             await api.client.get(PODS, "x", "default")
         assert (caught.value.code, caught.value.reason) == (404, "NotFound")
+
+
+async def test_a_review_is_no_table() -> None:
+    review = {"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+    target = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    async with api_server() as api:
+        code, reason, _ = await api.refused("POST", target, review, headers={"accept": table})
+        assert (code, reason) == (406, "NotAcceptable")
+        both = await api.send("POST", target, review, headers={"accept": f"{table},application/json"})
+        assert (both.status, orjson.loads(both.body)["kind"]) == (201, "SelfSubjectAccessReview")

@@ -184,6 +184,10 @@ async def test_protobuf() -> None:
         assert (await api.json("POST", MAPS, map_, headers=media, expect=201))["data"] == {"a": "1"}
         assert (await api.refused("POST", MAPS, b"k8s", headers=media))[0] == 400
         assert (await api.refused("POST", MAPS, envelope("v1", "Pod", b""), headers=media))[0] == 400
+        unknown = envelope("v1", "ConfigMap", chunk(1, chunk(1, b"n")) + chunk(99, b"more"))
+        strict = await api.send("POST", f"{MAPS}?fieldValidation=Strict", unknown, headers=media)
+        assert strict.status == 201
+        assert "warning" not in strict.headers
         options = envelope("v1", "DeleteOptions", chunk(4, b"Background"))
         await api.json("DELETE", f"{MAPS}/m", options, headers=media)
 
@@ -268,6 +272,11 @@ async def test_openapi() -> None:
         assert document["openapi"].startswith("3.")
         assert (await api.refused("GET", "/openapi/v3/apis/none/v1"))[0] == 404
         assert (await api.json("GET", "/openapi/v2"))["swagger"] == "2.0"
+        asked = {"accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
+        as_protobuf = await api.send("GET", "/openapi/v2", headers=asked)
+        assert as_protobuf.status == 200
+        assert as_protobuf.content_type == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+        assert as_protobuf.body.startswith(b"\x0a\x032.0")
 
 
 async def test_health_version_and_metrics() -> None:

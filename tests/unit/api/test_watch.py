@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.unit.api.harness import Api, api_server, config_map, pod
 from twinplane.controlplane.api.objects import watching
-from twinplane.controlplane.api.objects.entry import Change, Entry
+from twinplane.controlplane.api.objects.entry import Change, Entry, Facts
 from twinplane.controlplane.api.objects.selection import Selection
 from twinplane.controlplane.api.objects.watching import Hub
 from twinplane.controlplane.store.contract import Record
@@ -184,6 +184,8 @@ async def test_a_watch_ends_when_the_cache_closes() -> None:
 class Plain:
     """A representation that counts how often it is asked."""
 
+    shared = False
+
     def __init__(self, key: str = "plain") -> None:
         self.key: object = key
         self.rendered = 0
@@ -199,7 +201,7 @@ class Plain:
 def entry(name: str, revision: int, node: str = "", namespace: str = "default") -> Entry:
     body = {"metadata": {"name": name, "resourceVersion": str(revision)}}
     record = Record(f"/registry/core/pods/{namespace}/{name}", orjson.dumps(body), revision, revision)
-    return Entry(record, namespace, name, body, {"spec.nodeName": node})
+    return Entry(record, namespace, name, Facts("", {}, {"spec.nodeName": node}))
 
 
 def by_node(node: str) -> Selection:

@@ -247,6 +247,36 @@ async def test_apply_refusals() -> None:
         assert b"fieldManager: Required value: is required for apply patch" in no_manager.body
 
 
+YAML_TWICE = b"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: m}
+data:
+  a: one
+  a: two
+"""
+
+
+async def test_apply_is_strict_about_keys_and_fields() -> None:
+    async with api_server() as api:
+        target = f"{MAPS}/m?fieldManager=x"
+        code, _, message = await api.refused("PATCH", f"{target}&fieldValidation=Strict", YAML_TWICE, headers=APPLY)
+        assert code == 400
+        assert message == (
+            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n"
+            '  line 7: key "a" already set in map'
+        )
+        warned = await api.send("PATCH", f"{target}&fieldValidation=Warn", YAML_TWICE, headers=APPLY)
+        assert warned.status == 201
+        assert 'line 7: key \\"a\\" already set in map' in warned.headers["warning"]
+        unknown = config_map("m") | {"more": 1}
+        for validation in ("Strict", "Ignore"):
+            where = f"{target}&fieldValidation={validation}"
+            code, _, message = await api.refused("PATCH", where, unknown, headers=APPLY)
+            assert code == 400
+            assert message.endswith("Kind=ConfigMap): .more: field not declared in schema")
+
+
 class Recording:
     """An admission plugin that changes, warns, refuses, and remembers."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from twinplane.kubeclient import errors
 from twinplane.kubeclient.contract import Object, ObjectList, PatchType, Resource, WatchEvent
 from twinplane.kubeclient.meta import copied
+from twinplane.kubeclient.resources import PODS
 
 
 class Cluster:
@@ -131,8 +132,24 @@ class Reader:
             if (group, plural) == (resource.group, resource.plural) and namespace in ("", place)
         ]
 
+    def on_node(self, node: str, namespace: str = "") -> Sequence[StoredPod]:
+        bound = (pod for pod in self.list(PODS, namespace) if pod.get("spec", {}).get("nodeName") == node)
+        return [StoredPod(pod) for pod in bound]
+
     def revision(self, resource: Resource) -> int:
         return self._cluster.revisions.get((resource.group, resource.plural), 0)
+
+
+class StoredPod:
+    def __init__(self, pod: Object) -> None:
+        self._pod = pod
+        self.namespace: str = pod["metadata"].get("namespace", "")
+        self.name: str = pod["metadata"]["name"]
+        self.key = f"{self.namespace}/{self.name}"
+        self.revision = int(pod["metadata"]["resourceVersion"])
+
+    def parsed(self) -> Object:
+        return copied(self._pod)
 
 
 class FixedClock:

@@ -19,8 +19,6 @@ from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
-    PERSISTENT_VOLUMES,
-    PODS,
     ROLE_BINDINGS,
     ROLES,
 )
@@ -239,41 +237,17 @@ def test_the_union_lets_masters_pass_and_words_denials() -> None:
     assert denial(Attributes(ALICE, "get", resource="nodes"), "x").endswith("at the cluster scope: x")
 
 
-def test_nodes_reach_what_their_pods_name() -> None:
-    volumes = [
-        {"name": "a", "secret": {"secretName": "tls"}},
-        {"name": "b", "persistentVolumeClaim": {"claimName": "data"}},
-        {"name": "c", "projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}},
-    ]
-    env = [{"name": "x", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "k"}}}]
-    spec = {"nodeName": "n1", "volumes": volumes, "containers": [{"name": "c", "env": env}]}
-    cluster = Cluster(
-        (PODS, named("web", "shop", spec=spec)),
-        (PERSISTENT_VOLUMES, named("pv-1", spec={"claimRef": {"namespace": "shop", "name": "data"}})),
-    )
-    union = default_authorizer(cluster.reader, RbacAuthorizer(cluster.reader), PolicyGrants())
-
-    def may(verb: str, resource: str, name: str = "", namespace: str = "shop", **more: str) -> bool:
-        kubelet = UserInfo(f"system:node:{more.pop('node', 'n1')}", ("system:nodes",))
-        plural, _, subresource = resource.partition("/")
-        asked = Attributes(
-            kubelet, verb, more.get("group", ""), "v1", plural, subresource=subresource, namespace=namespace, name=name
-        )
-        return union.authorize(asked).allowed
-
-    assert may("get", "secrets", "tls")
-    assert not may("get", "secrets", "tls", node="n2")
-    assert not may("get", "secrets", "other")
-    assert not may("list", "secrets")
-    assert may("watch", "configmaps", "settings")
-    assert may("get", "configmaps", "kube-root-ca.crt")
-    assert may("get", "persistentvolumeclaims", "data")
-    assert may("get", "persistentvolumes", "pv-1", "")
-    assert may("create", "serviceaccounts/token", "default")
-    assert may("list", "pods", "", "")
-    assert may("update", "nodes/status", "n1", "")
-    assert not may("update", "nodes/status", "n2", "")
-    assert may("create", "nodes", "", "")
-    assert may("update", "leases", "n1", "kube-node-lease", group="coordination.k8s.io")
-    assert not may("update", "leases", "n2", "kube-node-lease", group="coordination.k8s.io")
-    assert not may("delete", "deployments", "x", group="apps")
+def test_decisions_for_all_names_and_for_one_are_kept_apart() -> None:
+    cluster = Cluster()
+    cluster.put(CLUSTER_ROLES, named("one", rules=[rule("get", "-", "pods", names="a")]))
+    cluster.put(CLUSTER_ROLE_BINDINGS, binding("one", "one", user("alice")))
+    rbac = RbacAuthorizer(cluster.reader)
+    assert ask(rbac, ALICE, "get", "pods", name="a")
+    assert not ask(rbac, ALICE, "get", "pods", name="b")
+    assert not ask(rbac, ALICE, "get", "pods")
+    cluster.put(CLUSTER_ROLES, named("one", rules=[rule("get", "-", "pods")]))
+    assert ask(rbac, ALICE, "get", "pods", name="b")
+    assert ask(rbac, ALICE, "get", "pods")
+    cluster.put(CLUSTER_ROLES, named("one", rules=[rule("get", "-", "pods", names="b")]))
+    assert not ask(rbac, ALICE, "get", "pods", name="a")
+    assert ask(rbac, ALICE, "get", "pods", name="b")

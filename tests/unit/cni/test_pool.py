@@ -126,6 +126,38 @@ def test_a_released_address_cools_down() -> None:
     assert world.pool.take(owner("b")) is not None
 
 
+def test_after_a_restart_of_the_node_each_pod_gets_its_own_address() -> None:
+    world = World(Settings(warm_ip_target=1), LIMITS)
+    world.settle()
+    pods = [owner(name) for name in "abcd"]
+    before = {}
+    for pod in pods:
+        taken = world.pool.take(pod)
+        assert taken is not None
+        before[pod.pod] = taken[0]
+        world.settle()
+    for address in before.values():
+        world.pool.keep(address, owner(next(pod for pod, at in before.items() if at == address)), world.now + 300)
+    world.settle()
+    assert set(before.values()) <= world.pool.interfaces["eni-0"].addresses.keys()
+    assert world.pool.take(owner("new")) is not None
+    after = {pod.pod: taken[0] for pod in reversed(pods) if (taken := world.pool.take(pod)) is not None}
+    assert after == before
+    assert not world.pool.kept
+
+
+def test_what_is_kept_is_the_last_resort_and_free_in_the_end() -> None:
+    world = World(Settings(), LIMITS, size=1)
+    world.settle()
+    first = world.pool.take(owner("a"))
+    assert first is not None
+    world.pool.keep(first[0], owner("a"), world.now + 300)
+    assert world.pool.take(owner("b")) == first
+    world.pool.keep(first[0], owner("b"), world.now + 300)
+    world.pool.thaw(world.now + 300)
+    assert world.pool.free(first[1]) == [first[0]]
+
+
 def test_no_more_addresses_than_pods() -> None:
     world = World(Settings(), Limits(3, 10, 5))
     world.settle()

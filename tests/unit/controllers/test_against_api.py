@@ -21,6 +21,10 @@ from tests.unit.controllers import test_horizontal_pod_autoscaler as test_hpa
 from tests.unit.controllers.world import running_status
 
 from twinplane.clock import SystemClock
+from twinplane.controlplane.admission.contract import AdmissionRequest
+from twinplane.controlplane.admission.namespace_lifecycle import NamespaceLifecycle
+from twinplane.controlplane.admission.plugin import Plugin
+from twinplane.controlplane.api.objects.reader import CacheReader
 from twinplane.controlplane.composition import collected_types
 from twinplane.controlplane.controllers.all import controllers
 from twinplane.controlplane.controllers.contract import Context
@@ -95,6 +99,23 @@ async def _sync(client: KubeClient, pod: Object, name: str, namespace: str) -> N
         await client.patch(PODS, name, {"status": status}, namespace, subresource="status")
 
 
+class Lifecycle(Plugin):
+    """NamespaceLifecycle, which needs the API server that it is part of."""
+
+    name = "NamespaceLifecycle"
+    by_type = False
+
+    def __init__(self) -> None:
+        self.plugin: NamespaceLifecycle | None = None
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        return self.plugin is not None and self.plugin.handles(request)
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        assert self.plugin is not None
+        await self.plugin.admit(request)
+
+
 class Cluster:
     def __init__(self, api: Api) -> None:
         self.client: KubeClient = api.client
@@ -127,7 +148,9 @@ class Cluster:
 @asynccontextmanager
 async def cluster(options: Mapping[str, str] | None = None) -> AsyncIterator[Cluster]:
     registry, _ = types()
-    async with api_server() as api:
+    lifecycle = Lifecycle()
+    async with api_server(admission=[lifecycle]) as api:
+        lifecycle.plugin = NamespaceLifecycle(CacheReader(api.runtime.cache, registry), api.client)
         found = Cluster(api)
         broadcaster = EventBroadcaster(found.client, CLOCK)
         context = Context(found.client, found.informers, CLOCK, Random(1), broadcaster.recorder("tests"), options or {})

@@ -164,3 +164,17 @@ async def test_a_restart_finds_what_was_missed(clock: VirtualClock) -> None:
     async with running(clock, build, seed=seed) as world:
         await world.settle()
         assert left(world) == []
+
+
+@virtual_time
+async def test_a_circle_does_not_wait_for_itself(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        first = await make(world, PODS, "a")
+        second = await make(world, PODS, "b", first)
+        third = await make(world, PODS, "c", second)
+        closing = {"metadata": {"ownerReferences": [reference(third)]}}
+        await world.cluster.patch(PODS, "a", closing, "default")
+        await world.settle()
+        await world.cluster.delete(PODS, "a", "default", propagation_policy="Foreground")
+        await world.settle(5)
+        assert left(world) == []

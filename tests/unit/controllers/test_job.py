@@ -191,6 +191,17 @@ async def test_ttl_after_finished(clock: VirtualClock) -> None:
         assert "deletionTimestamp" in world.one(JOBS, "work")["metadata"]
 
 
+@virtual_time
+async def test_pods_of_a_job_that_is_gone_are_let_go(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(JOBS, job())
+        await world.settle()
+        assert active(world)[0]["metadata"]["finalizers"] == ["batch.kubernetes.io/job-tracking"]
+        await world.cluster.delete(JOBS, "work", "default")
+        await world.settle()
+        assert [pod["metadata"].get("finalizers") or [] for pod in world.pods()] == [[]]
+
+
 @given(st.sets(st.integers(0, 60)))
 def test_indexes_round_trip(indexes: set[int]) -> None:
     assert completion_indexes.parsed(completion_indexes.rendered(indexes), 100) == indexes

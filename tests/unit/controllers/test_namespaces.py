@@ -84,3 +84,19 @@ async def test_what_is_left_is_told(clock: VirtualClock) -> None:
         await world.cluster.patch(SECRETS, "s", {"metadata": {"finalizers": None}}, "shop")
         await world.settle(20)
         assert world.names(NAMESPACES) == []
+
+
+@virtual_time
+async def test_pods_go_first(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await make(world)
+        held = {"metadata": {"name": "p", "finalizers": ["example.com/hold"]}, "spec": {}}
+        await world.cluster.create(PODS, held, "shop")
+        await world.cluster.create(SECRETS, {"metadata": {"name": "s"}}, "shop")
+        await world.cluster.delete(NAMESPACES, "shop")
+        await world.settle(10)
+        assert world.names(SECRETS, "shop") == ["s"]
+        await world.cluster.patch(PODS, "p", {"metadata": {"finalizers": None}}, "shop")
+        await world.settle(20)
+        assert "shop" not in world.names(NAMESPACES)
+        assert world.names(SECRETS, "shop") == []

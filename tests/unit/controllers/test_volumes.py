@@ -16,6 +16,7 @@ from twinplane.controlplane.controllers.ephemeralvolume.controller import Epheme
 from twinplane.controlplane.controllers.persistentvolume import matching, volumes
 from twinplane.controlplane.controllers.persistentvolume.controller import PersistentVolumeController
 from twinplane.controlplane.controllers.volumeexpand.controller import VolumeExpandController
+from twinplane.controlplane.controllers.volumeprotection.attributes_class import AttributesClassProtectionController
 from twinplane.controlplane.controllers.volumeprotection.controller import VolumeProtectionController
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import annotations_of, name_of, owner_references, uid_of
@@ -26,6 +27,7 @@ from twinplane.kubeclient.resources import (
     PODS,
     STORAGE_CLASSES,
     VOLUME_ATTACHMENTS,
+    VOLUME_ATTRIBUTES_CLASSES,
 )
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
@@ -419,3 +421,30 @@ def test_the_match_is_large_enough_and_no_larger_than_needed(wanted: int, sizes:
     if found is not None:
         assert volumes.capacity(found) == min(fitting) << 30
     assert matching.best_match(claim(size=f"{wanted}Gi"), offered, delayed=True) is None
+
+
+@virtual_time
+async def test_attachments_of_others_are_left_alone(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(NODES, {"metadata": {"name": "n1"}})
+        spec = {"attacher": "other", "nodeName": "n1", "source": {"persistentVolumeName": "nobody"}}
+        await world.cluster.create(VOLUME_ATTACHMENTS, {"metadata": {"name": "theirs"}, "spec": spec})
+        await world.settle(400)
+        assert world.names(VOLUME_ATTACHMENTS) == ["theirs"]
+
+
+@virtual_time
+async def test_attribute_classes_stay_while_they_are_named(clock: VirtualClock) -> None:
+    async with running(clock, lambda context: [AttributesClassProtectionController(context)]) as world:
+        for name in ("gold", "silver"):
+            body = {"metadata": {"name": name, "finalizers": ["kubernetes.io/vac-protection"]}, "driverName": "d"}
+            await world.cluster.create(VOLUME_ATTRIBUTES_CLASSES, body)
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(volumeAttributesClassName="gold"), "default")
+        await world.settle()
+        for name in ("gold", "silver"):
+            await world.cluster.delete(VOLUME_ATTRIBUTES_CLASSES, name)
+        await world.settle()
+        assert world.names(VOLUME_ATTRIBUTES_CLASSES) == ["gold"]
+        await world.cluster.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        await world.settle()
+        assert world.names(VOLUME_ATTRIBUTES_CLASSES) == []

@@ -55,6 +55,20 @@ async def test_an_object_is_defaulted_pruned_and_shown() -> None:
         assert table["rows"][0]["cells"] == ["a", "* * * * */5", 1]
 
 
+async def test_protobuf_is_refused() -> None:
+    media = {"content-type": "application/vnd.kubernetes.protobuf"}
+    async with extended() as api:
+        await define(api, cron_tab())
+        made = await api.json("POST", TABS, object_of("CronTab", "a", SPEC), expect=201)
+        for method, target in (("POST", TABS), ("PUT", f"{TABS}/a")):
+            code, reason, message = await api.refused(method, target, b"k8s\0" + orjson.dumps(made), headers=media)
+            assert (code, reason) == (415, "UnsupportedMediaType")
+            assert message == (
+                "the body of the request was in an unknown format - accepted media types include: "
+                "application/json, application/yaml"
+            )
+
+
 async def test_field_validation() -> None:
     async with extended() as api:
         await define(api, cron_tab())

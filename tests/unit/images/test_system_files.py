@@ -57,6 +57,7 @@ def test_users_directories_alternatives_and_links(tmp_path: Path) -> None:
         assert (root / "var/lib/redis").stat().st_uid == int(users["redis"][2])
     assert os.readlink(root / "usr/bin/tool") == "/usr/bin/tool-1"
     assert os.readlink(root / "etc/site/enabled") == "/etc/site/available"
+    assert os.readlink(root / "var/run") == "../run"
     assert not (root / "usr/share/doc").exists()
     assert (root / "etc/ssl/certs/ca-certificates.crt").read_text() == "ONE\n"
     assert os.readlink(root / "bin") == "usr/bin"

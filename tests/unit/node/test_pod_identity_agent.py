@@ -89,7 +89,7 @@ async def test_while_the_region_is_away() -> None:
 
 async def test_over_a_socket(unused_tcp_port: int) -> None:
     agent, _ = parts()
-    running = asyncio.create_task(agent.run("127.0.0.1", unused_tcp_port))
+    running = asyncio.create_task(agent.listen("127.0.0.1", unused_tcp_port))
     try:
         async with asyncio.timeout(5):
             while True:

@@ -8,6 +8,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
+# pytester forgets what the inner run imports first; cryptography cannot be imported twice in a process.
+import twinplane.region.certificates  # noqa: F401
 from twinplane.testing import running_cluster
 
 pytest_plugins = ("pytester",)

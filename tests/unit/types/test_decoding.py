@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.types import objects
 from tests.unit.types.conftest import Change, Writer
 from twinplane.controlplane.api.types.contract import ResourceType
+from twinplane.controlplane.api.types.decoding import _micro_time, _time
 from twinplane.controlplane.api.types.registry import Registry, built_in_types
 from twinplane.controlplane.api.types.rules import UpstreamRules
 from twinplane.controlplane.api.types.schema import Schema
@@ -114,6 +115,11 @@ def test_scalars_become_canonical_and_empty_things_go(writer: Writer, changed: C
     assert stored["metadata"].keys() == {"name", "namespace", "uid", "generation", "creationTimestamp"}
     assert stored["metadata"]["creationTimestamp"] == "2026-11-23T13:00:00Z"
     assert stored["spec"]["volumes"] == [{"name": "scratch", "emptyDir": {}}]
+
+
+def test_times_of_the_first_years_keep_their_zeros() -> None:
+    assert _micro_time("0001-01-01T00:00:02Z") == "0001-01-01T00:00:02.000000Z"
+    assert _time("0001-01-01T00:00:02.5Z") == "0001-01-01T00:00:02Z"
 
 
 def test_micro_times_keep_their_fraction(writer: Writer) -> None:

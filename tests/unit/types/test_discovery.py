@@ -11,6 +11,7 @@ import pytest
 from twinplane.controlplane.api.types import discovery, openapi
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.types.openapi import protobuf
+from twinplane.controlplane.api.types.openapi.schemas import _custom_object
 from twinplane.controlplane.api.types.registry import Registry, built_in_types, version_rank
 from twinplane.controlplane.api.types.schema import Schema
 from twinplane.kubeclient.contract import Resource
@@ -158,3 +159,28 @@ def test_the_protobuf_document_has_every_definition(registry: Registry) -> None:
     names = [dict(_fields(body))[1].decode() for _, body in _fields(document[9])]
     assert names == list(registry.definitions)
     assert protobuf.encode("", "", {"a": {"type": "string", "x-y": 1}}).endswith(b"x-y\x12\x03\x12\x011")
+
+
+def test_custom_types_are_published_as_kubectl_understands_them() -> None:
+    embedded = {"type": "object", "x-kubernetes-embedded-resource": True, "required": ["spec"]}
+    raw = {
+        "type": "object",
+        "required": ["some", "none"],
+        "properties": {
+            "none": {"type": "string", "nullable": True},
+            "some": {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"a": {}}},
+            "either": {"type": "integer", "anyOf": [{"minimum": 1}]},
+            "template": embedded,
+        },
+    }
+    old = _custom_object(raw, v2=True)
+    assert old["required"] == ["some"]
+    assert old["properties"]["none"] == {}
+    assert old["properties"]["some"] == {"x-kubernetes-preserve-unknown-fields": True}
+    assert old["properties"]["either"] == {"type": "integer"}
+    for found in (old, _custom_object(raw, v2=False)):
+        assert found["properties"]["template"]["required"] == ["spec", "kind", "apiVersion"]
+        assert found["properties"]["template"]["properties"].keys() == {"apiVersion", "kind", "metadata"}
+        assert {"apiVersion", "kind", "metadata"} <= found["properties"].keys()
+    assert _custom_object({**raw, "x-kubernetes-preserve-unknown-fields": True}, v2=True) == {"type": "object"}
+    assert _custom_object(raw, v2=False)["properties"]["either"]["anyOf"] == [{"minimum": 1}]

@@ -406,3 +406,17 @@ def test_containers_of_a_stateful_set_mount_its_claims(writer: Writer, changed: 
     body["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": spec}]
     at = "spec.template.spec.containers[0].volumeMounts[1].name"
     assert refusals(writer, body) == [f'{at}: Not found: "other"']
+
+
+def test_sysctls(writer: Writer, changed: Change) -> None:
+    names = ["foo-", "kernel.shmmax", "safe-and-unsafe", "bar..", "kernel.shmmax", "", "net/ipv4/conf/eth0.1/x"]
+    sysctls = [{"name": name, "value": "1"} for name in names]
+    errors = refusals(writer, changed(objects.POD, "spec.securityContext", {"sysctls": sysctls}))
+    at = "spec.securityContext.sysctls"
+    expected = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+    assert errors == [
+        f'{at}[0].name: Invalid value: "foo-": must have at most 253 characters and match regex {expected}',
+        f'{at}[3].name: Invalid value: "bar..": must have at most 253 characters and match regex {expected}',
+        f'{at}[4].name: Duplicate value: "kernel.shmmax"',
+        f"{at}[5].name: Required value",
+    ]

@@ -33,6 +33,7 @@ class CertificateRequester(Plugin):
     """Writes down who asks: what the request itself says about that does not count."""
 
     name = "CertificateRequester"
+    by_type = True
 
     def handles(self, request: AdmissionRequest) -> bool:
         return concerns(request, CERTIFICATE_SIGNING_REQUESTS, "CREATE")
@@ -49,6 +50,7 @@ class CertificateRequester(Plugin):
 
 class CertificateApproval(Plugin):
     name = "CertificateApproval"
+    by_type = True
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
@@ -64,6 +66,7 @@ class CertificateApproval(Plugin):
 
 class CertificateSigning(Plugin):
     name = "CertificateSigning"
+    by_type = True
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
@@ -82,6 +85,7 @@ class CertificateSigning(Plugin):
 
 class CertificateSubjectRestriction(Plugin):
     name = "CertificateSubjectRestriction"
+    by_type = True
 
     def handles(self, request: AdmissionRequest) -> bool:
         return concerns(request, CERTIFICATE_SIGNING_REQUESTS, "CREATE")

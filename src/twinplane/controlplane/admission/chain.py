@@ -63,7 +63,7 @@ def default_plugins(
         NamespaceLifecycle(reader, client),
         LimitRanger(reader),
         ServiceAccount(reader, random),
-        NodeRestriction(reader),
+        NodeRestriction(reader, authorizer),
         TaintNodesByCondition(),
         PodSecurity(reader),
         PodNodeSelector(reader),

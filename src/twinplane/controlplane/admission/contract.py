@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -61,6 +62,21 @@ class AdmissionPlugin(Protocol):
     async def validate(self, request: AdmissionRequest) -> None: ...
 
 
+class Stored(Protocol):
+    """One stored object, parsed only by who needs its fields."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
+
+    def parsed(self) -> Object: ...
+
+
 class ObjectReader(Protocol):
     """The API server's own objects, read from memory: what authorizers and admission plugins look at.
 
@@ -71,6 +87,10 @@ class ObjectReader(Protocol):
 
     def list(self, resource: Resource, namespace: str = "") -> list[Object]:
         """All namespaces when `namespace` is empty."""
+        ...
+
+    def on_node(self, node: str, namespace: str = "") -> Sequence[Stored]:
+        """The pods bound to a node, by an index."""
         ...
 
     def revision(self, resource: Resource) -> int:

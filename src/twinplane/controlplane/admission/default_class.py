@@ -25,6 +25,7 @@ _INGRESS_DEFAULT = "ingressclass.kubernetes.io/is-default-class"
 
 class DefaultStorageClass(Plugin):
     name = "DefaultStorageClass"
+    by_type = True
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader
@@ -51,6 +52,7 @@ class DefaultStorageClass(Plugin):
 
 class DefaultIngressClass(Plugin):
     name = "DefaultIngressClass"
+    by_type = True
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader

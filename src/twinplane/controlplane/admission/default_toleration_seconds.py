@@ -13,6 +13,8 @@ SECONDS = 300
 
 class DefaultTolerationSeconds(Plugin):
     name = "DefaultTolerationSeconds"
+    by_type = True
+    reads = ()
 
     def handles(self, request: AdmissionRequest) -> bool:
         return concerns(request, PODS, "CREATE", "UPDATE")

@@ -10,6 +10,8 @@ from twinplane.kubeclient.resources import PODS
 
 class ExtendedResourceToleration(Plugin):
     name = "ExtendedResourceToleration"
+    by_type = True
+    reads = ()
 
     def handles(self, request: AdmissionRequest) -> bool:
         return concerns(request, PODS, "CREATE", "UPDATE")

@@ -27,6 +27,7 @@ _CONTAINERS = (("containers", "container"), ("initContainers", "init container")
 
 class LimitRanger(Plugin):
     name = "LimitRanger"
+    reads = (LIMIT_RANGES,)
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader

@@ -14,6 +14,8 @@ _REVIEWS = frozenset(("localsubjectaccessreviews",))
 
 class NamespaceLifecycle(Plugin):
     name = "NamespaceLifecycle"
+    by_type = True
+    reads = (NAMESPACES,)
 
     def __init__(self, reader: ObjectReader, client: KubeClient) -> None:
         self._reader = reader

@@ -10,6 +10,7 @@ from twinplane.kubeclient.resources import PERSISTENT_VOLUME_CLAIMS, STORAGE_CLA
 
 class PersistentVolumeClaimResize(Plugin):
     name = "PersistentVolumeClaimResize"
+    by_type = True
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader

@@ -7,6 +7,8 @@ Each plugin is one file with one class; `chain` lists them in upstream's order. 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from typing import ClassVar
 
 from twinplane.controlplane.admission.contract import AdmissionRequest
 from twinplane.kubeclient import quantity
@@ -19,16 +21,28 @@ MIRROR = "kubernetes.io/config.mirror"
 
 class Plugin(ABC):
     name = ""
+    by_type: ClassVar[bool] = False
+    """Whether `handles` looks at nothing but operation, type, subresource and whether there is a namespace: then it is
+    asked once for each of these, not on every write.
+    """
+    reads: ClassVar[Sequence[Resource] | None] = None
+    """The types of the objects that it looks at when a pod is created. None: it does more than look at objects and the
+    request, so that the same pod may fare another way the next time.
+    """
 
     @abstractmethod
     def handles(self, request: AdmissionRequest) -> bool:
-        """Whether the other two are worth a call: asked on every write."""
+        """Whether the other two are worth a call: asked on every write, unless it goes `by_type`."""
 
     async def admit(self, request: AdmissionRequest) -> None:  # noqa: B027 - most plugins have only one half
         """Change the object, or refuse it before other plugins see it."""
 
     async def validate(self, request: AdmissionRequest) -> None:  # noqa: B027 - as above
         """Refuse what the object has become."""
+
+    async def state(self, request: AdmissionRequest) -> Hashable:
+        """What it looks at beyond the objects of the types in `reads`."""
+        return None
 
 
 def concerns(request: AdmissionRequest, resource: Resource, *operations: str, subresource: str = "") -> bool:

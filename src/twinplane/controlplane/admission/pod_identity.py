@@ -55,6 +55,8 @@ class TokenVolume:
 
 class PodIdentity(Plugin):
     name = "PodIdentityWebhook"
+    by_type = True
+    reads = (SERVICE_ACCOUNTS,)
 
     def __init__(self, reader: ObjectReader, region: str, endpoint: str, is_associated: IsAssociated) -> None:
         """`endpoint`: the AWS endpoint as pods reach it."""
@@ -64,6 +66,9 @@ class PodIdentity(Plugin):
 
     def handles(self, request: AdmissionRequest) -> bool:
         return concerns(request, PODS, "CREATE")
+
+    async def state(self, request: AdmissionRequest) -> bool:
+        return await self._is_associated(request.namespace, spec_of(request).get("serviceAccountName") or "default")
 
     async def admit(self, request: AdmissionRequest) -> None:
         pod, spec = body_of(request), spec_of(request)

@@ -11,6 +11,8 @@ ANNOTATION = "scheduler.alpha.kubernetes.io/node-selector"
 
 class PodNodeSelector(Plugin):
     name = "PodNodeSelector"
+    by_type = True
+    reads = (NAMESPACES,)
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader

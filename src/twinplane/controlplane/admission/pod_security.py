@@ -41,6 +41,8 @@ class Level(NamedTuple):
 
 class PodSecurity(Plugin):
     name = "PodSecurity"
+    by_type = True
+    reads = (NAMESPACES,)
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader

@@ -12,9 +12,12 @@ _PREEMPT = "PreemptLowerPriority"
 
 class Priority(Plugin):
     name = "Priority"
+    by_type = True
+    reads = (PRIORITY_CLASSES,)
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader
+        self._known: tuple[int, Object | None] = (-1, None)
 
     def handles(self, request: AdmissionRequest) -> bool:
         return concerns(request, PODS, "CREATE", "UPDATE") or concerns(request, PRIORITY_CLASSES, "CREATE", "UPDATE")
@@ -57,6 +60,12 @@ class Priority(Plugin):
 
     def _default(self) -> Object | None:
         """The lowest of the classes marked globalDefault; validation lets in only one."""
+        revision = self._reader.revision(PRIORITY_CLASSES)
+        if self._known[0] != revision:
+            self._known = (revision, self._lowest_default())
+        return self._known[1]
+
+    def _lowest_default(self) -> Object | None:
         defaults = [each for each in self._reader.list(PRIORITY_CLASSES) if each.get("globalDefault")]
         return min(defaults, key=lambda each: int(each.get("value", 0)), default=None)
 

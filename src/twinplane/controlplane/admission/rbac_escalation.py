@@ -20,6 +20,7 @@ _BINDINGS = frozenset(("rolebindings", "clusterrolebindings"))
 
 class RbacEscalation(Plugin):
     name = "RbacEscalation"
+    by_type = True
 
     def __init__(self, rbac: RbacAuthorizer, authorizer: Authorizer) -> None:
         self._rbac = rbac
@@ -30,10 +31,11 @@ class RbacEscalation(Plugin):
             request.resource.group == ROLES.group
             and request.operation in ("CREATE", "UPDATE")
             and not request.subresource
-            and MASTERS not in request.user.groups
         )
 
     async def validate(self, request: AdmissionRequest) -> None:
+        if MASTERS in request.user.groups:
+            return
         if request.resource.plural in _ROLES:
             self._check_role(request)
         elif request.resource.plural in _BINDINGS:

@@ -10,6 +10,8 @@ from twinplane.kubeclient.resources import PODS, RUNTIME_CLASSES
 
 class RuntimeClass(Plugin):
     name = "RuntimeClass"
+    by_type = True
+    reads = (RUNTIME_CLASSES,)
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader

@@ -30,10 +30,13 @@ _WAIT = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
 class ServiceAccount(Plugin):
     name = "ServiceAccount"
+    by_type = True
+    reads = (SERVICE_ACCOUNTS,)
 
     def __init__(self, reader: ObjectReader, random: Random) -> None:
         self._reader = reader
         self._random = random
+        self._name = self._drawn()
 
     def handles(self, request: AdmissionRequest) -> bool:
         return concerns(request, PODS, "CREATE")
@@ -87,10 +90,15 @@ class ServiceAccount(Plugin):
             spec["volumes"] = [*volumes, {"name": name, "projected": _token_projection()}]
 
     def _volume_name(self, taken: set[str]) -> str:
-        while True:
-            name = VOLUME_PREFIX + "".join(self._random.choice(_SUFFIX_LETTERS) for _ in range(5))
-            if name not in taken:
-                return name
+        """One that the pod does not have. Names need not differ between pods, and replicas then stay alike, so that
+        what is found out about one pod's spec holds for the next.
+        """
+        while self._name in taken:
+            self._name = self._drawn()
+        return self._name
+
+    def _drawn(self) -> str:
+        return VOLUME_PREFIX + "".join(self._random.choices(_SUFFIX_LETTERS, k=5))
 
 
 def _mounts_token(account: Object, spec: Object) -> bool:

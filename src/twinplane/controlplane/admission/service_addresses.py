@@ -75,6 +75,7 @@ class Taken:
 
 class ServiceAddresses(Plugin):
     name = "ServiceAddresses"
+    by_type = True
 
     def __init__(
         self,

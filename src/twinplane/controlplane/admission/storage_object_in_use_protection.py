@@ -15,6 +15,7 @@ FINALIZERS = {
 
 class StorageObjectInUseProtection(Plugin):
     name = "StorageObjectInUseProtection"
+    by_type = True
 
     def handles(self, request: AdmissionRequest) -> bool:
         return (

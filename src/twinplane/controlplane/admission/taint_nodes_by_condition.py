@@ -11,6 +11,7 @@ NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 
 class TaintNodesByCondition(Plugin):
     name = "TaintNodesByCondition"
+    by_type = True
 
     def handles(self, request: AdmissionRequest) -> bool:
         return concerns(request, NODES, "CREATE")

@@ -18,7 +18,9 @@ from twinplane.kubeclient.errors import ApiError, bad_request
 MAX_BYTES = 3 * 1024 * 1024
 """Upstream's limit on a request body."""
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-_READABLE = ("application/json", "application/yaml", PROTOBUF)
+_READABLE_CUSTOM = ("application/json", "application/yaml")
+"""Custom resources have no protobuf messages."""
+_READABLE = (*_READABLE_CUSTOM, PROTOBUF)
 _GO_KINDS = {list: "array", str: "string", int: "number", float: "number", bool: "bool", type(None): "null"}
 _TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 
@@ -40,11 +42,11 @@ class Malformed(Exception):
     """Bytes that are no JSON or YAML; the message is Go's as nearly as it can be told."""
 
 
-def parse(data: bytes, content_type: str) -> Any:
+def parse(data: bytes, content_type: str, accepted: tuple[str, ...] = _READABLE) -> Any:
     """Any JSON value. Raises `Malformed`, and UnsupportedMediaType for every other format."""
-    media = media_type(content_type) if content_type else _READABLE[0]
-    if media not in _READABLE:
-        raise unsupported_media_type(_READABLE)
+    media = media_type(content_type) if content_type else accepted[0]
+    if media not in accepted:
+        raise unsupported_media_type(accepted)
     if media == PROTOBUF:
         return parse_protobuf(data)
     return parse_yaml(data) if media == "application/yaml" else parse_json(data)
@@ -93,16 +95,23 @@ def _go_rune(character: str) -> str:
 def decode(data: bytes, content_type: str, type: ResourceType, registry: TypeRegistry) -> Object:
     """A body that is to be an object of `type`. Raises BadRequest and UnsupportedMediaType."""
     resource = type.resource
-    return decode_kind(data, content_type, (resource.group, resource.version, resource.kind), registry)
+    accepted = _READABLE if type.schema.reference else _READABLE_CUSTOM
+    expected = (resource.group, resource.version, resource.kind)
+    return decode_kind(data, content_type, expected, registry, accepted=accepted)
 
 
 def decode_kind(
-    data: bytes, content_type: str, expected: tuple[str, str, str], registry: TypeRegistry | None = None
+    data: bytes,
+    content_type: str,
+    expected: tuple[str, str, str],
+    registry: TypeRegistry | None = None,
+    *,
+    accepted: tuple[str, ...] = _READABLE,
 ) -> Object:
     """As `decode` for kinds that are not resources. A body that names no kind is taken to be of the expected one."""
     group, version, kind = expected
     try:
-        body = parse(data, content_type)
+        body = parse(data, content_type, accepted)
         named = _named_kind(body)
     except Malformed as error:
         why = f"couldn't get version/kind; json parse error: {error}"
@@ -137,6 +146,9 @@ def _checked(
     if (api_version, kind) == expected:
         return expected
     group, _, version = api_version.rpartition("/")
+    if kind == expected[1] == "DeleteOptions" and registry is not None and _is_known(registry, group, version):
+        # Typed clients submit the options in the group version of what they delete.
+        return expected
     if registry is None or registry.by_kind(group, version, kind) is None:
         why = (
             f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
@@ -149,6 +161,12 @@ def _checked(
     wanted = f"({group_version_kind[0] or 'core'}.{expected[1]})"
     why = f"converting ({version}.{kind}) to {wanted}: unknown conversion"
     raise bad_request(f'{kind} in version "{version}" cannot be handled as a {expected[1]}: {why}')
+
+
+def _is_known(registry: TypeRegistry, group: str, version: str) -> bool:
+    if (group, version) == ("meta.k8s.io", "v1"):
+        return True
+    return registry.schema(group, version, "DeleteOptions") is not None or version in registry.versions(group)
 
 
 def _summary(data: bytes, length: int = 30) -> str:
@@ -167,6 +185,36 @@ def duplicate_fields(data: bytes) -> list[str]:
     except (ValueError, RecursionError):
         return []
     return found
+
+
+def duplicate_yaml_keys(data: bytes) -> str:
+    """What Go's strict YAML decoder says of keys that occur twice in their mapping; empty when there are none.
+
+    JSON is YAML too, and is looked through faster.
+    """
+    if data[:1] == b"{" and not duplicate_fields(data):
+        return ""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: list[str] = []
+    try:
+        waiting = [yaml.compose(data, Loader=loader)]
+    except (yaml.YAMLError, RecursionError):
+        return ""
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            keys = [(key.value, key.start_mark.line + 1) for key, _ in node.value]
+            seen: set[Any] = set()
+            for key, line in keys:
+                if isinstance(key, str) and key in seen:
+                    found.append(f'line {line}: key "{key}" already set in map')
+                seen.add(key if isinstance(key, str) else id(key))
+            waiting += [value for _, value in reversed(node.value)]
+    return "\n  ".join(["error converting YAML to JSON: yaml: unmarshal errors:", *found]) if found else ""
 
 
 class _Pairs(list[tuple[str, Any]]):

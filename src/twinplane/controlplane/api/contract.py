@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +28,8 @@ class Request:
     queries: Mapping[str, list[str]] = field(default_factory=dict)
     query_text: str = ""
     """The query as it was written, for those who pass a request on."""
+    shares: bool = False
+    """The caller is in this process and does not change what it is shown: a watch gives it objects (see `Watcher`)."""
     source: str = ""
     """The address that the connection came from; empty for in-process callers."""
 
@@ -58,6 +60,8 @@ class Tunnel(Protocol):
 class Response:
     """`body` is sent whole, or `stream` piece by piece (watch, logs) until it ends or the client goes.
 
+    A long answer that is there already comes in `pieces` instead of `body`: joining and encrypting it in one go would
+    keep its reader, and everybody else, waiting for all of it.
     With `tunnel` the status is 101, `headers` say what was agreed on, and the connection is the tunnel's from then on.
     """
 
@@ -67,6 +71,11 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     stream: AsyncIterator[bytes] | None = None
     tunnel: Tunnel | None = None
+    pieces: Sequence[bytes] = ()
+
+    def whole(self) -> bytes:
+        """The body, joined when it is in pieces."""
+        return b"".join(self.pieces) if self.pieces else self.body
 
 
 class Handler(Protocol):

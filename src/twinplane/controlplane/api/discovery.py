@@ -6,6 +6,7 @@ registered or unregistered. Every client asks for them at start, with an ETag fr
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 
@@ -13,11 +14,14 @@ import orjson
 
 from twinplane.controlplane.api.contract import Request, Response
 from twinplane.controlplane.api.runtime import ServerRuntime, respond
+from twinplane.controlplane.store.contract import StoreError
 from twinplane.kubeclient.errors import ApiError
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 CHECKS = ("ping", "log", "etcd", "informer-sync", "poststarthook/rbac/bootstrap-roles")
 NOT_FOUND = "the server could not find the requested resource"
+STORE_SECONDS = 2.0
+"""Upstream's --etcd-healthcheck-timeout and --etcd-readycheck-timeout."""
 _HEALTH = ("healthz", "livez", "readyz")
 
 
@@ -52,8 +56,6 @@ class NonResources:
     def answer(self, request: Request) -> Response:
         """Raises NotFound for paths that nobody serves."""
         first, *rest = [part for part in request.path.split("/") if part] or [""]
-        if first in _HEALTH:
-            return self._health(request, first, "/".join(rest))
         response = self._fixed(request, first) if not rest else self._below(request, first, rest)
         if response is not None:
             return response
@@ -128,10 +130,13 @@ class NonResources:
     def _openapi_v2(self, request: Request) -> Response:
         from twinplane.controlplane.api.types import openapi
 
-        accept = request.headers.get("accept", "")
+        registry = self._runtime.registry
+        accept = request.headers.get("accept", "").replace("v2@v1.0", "v2.v1.0")
+        if openapi.protobuf.MEDIA_TYPE in accept:
+            make = lambda: openapi.v2_protobuf(registry)  # noqa: E731
+            return self._cached(request, "openapi v2 protobuf", openapi.protobuf.MEDIA_TYPE, make)
         if "application/json" not in accept and "*/*" not in accept and "protobuf" in accept:
             raise ApiError("NotAcceptable", "only the following media types are accepted: application/json")
-        registry = self._runtime.registry
         return self._cached(request, "openapi v2", "application/json", lambda: openapi.v2(registry))
 
     def _openapi_v3(self, request: Request, path: str) -> Response:
@@ -168,20 +173,33 @@ class NonResources:
     def _group_paths(self, group: str) -> list[str]:
         return [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in self._runtime.registry.versions(group))]
 
-    def _health(self, request: Request, kind: str, check: str) -> Response:
+    async def health(self, request: Request) -> Response | None:
+        """None for a path that is not about health. Raises NotFound for a check that there is not."""
+        kind, _, check = request.path.strip("/").partition("/")
+        if kind not in _HEALTH:
+            return None
         excluded = set(request.queries.get("exclude", ()))
         names = [name for name in CHECKS if name not in excluded and check in ("", name)]
         if not names:
             raise not_served()
-        healthy = self._runtime.cache.failure is None
+        failed = "etcd" in names and not await self._store_answers()
         lines = [
-            f"[+]{name} ok" if healthy or name != "etcd" else f"[-]{name} failed: reason withheld" for name in names
+            f"[-]{name} failed: reason withheld" if failed and name == "etcd" else f"[+]{name} ok" for name in names
         ]
-        failed = not healthy and "etcd" in names
-        status = 500 if failed else 200
         verdict = f"{kind} check {'failed' if failed else 'passed'}"
         text = "\n".join((*lines, verdict, "")) if failed or "verbose" in request.query else "ok"
-        return Response(status, text.encode(), content_type="text/plain; charset=utf-8")
+        return Response(500 if failed else 200, text.encode(), content_type="text/plain; charset=utf-8")
+
+    async def _store_answers(self) -> bool:
+        """In time, and the cache still follows it."""
+        if self._runtime.cache.failure is not None:
+            return False
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                await self._runtime.store.horizon()
+        except (StoreError, TimeoutError):
+            return False
+        return True
 
 
 def warning_header(text: str) -> str:

@@ -15,6 +15,8 @@ import orjson
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.errors import bad_request
 
+PIECE_BYTES = 128 * 1024
+"""Of a long list: small enough that its first piece is on its way at once, large enough not to cost anything."""
 _UNSTAMPED = b'"resourceVersion":""'
 
 
@@ -28,13 +30,18 @@ def dump(value: Any) -> bytes:
 
 def encode(body: Object, resource: Resource) -> bytes:
     """The bytes to hand to the store: `body` as the stored `resource`, not yet stamped."""
+    return dump(to_store(body, resource))
+
+
+def to_store(body: Object, resource: Resource) -> Object:
+    """What `encode` encodes. Its `metadata` is a dictionary of its own; the rest is shared with `body`."""
     metadata = {"resourceVersion": "", **body["metadata"]}
     metadata["resourceVersion"] = ""
     ordered = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
     for key, value in body.items():
         if key not in ordered:
             ordered[key] = value
-    return dump(ordered)
+    return ordered
 
 
 def stamp(value: bytes, revision: int) -> bytes:
@@ -56,13 +63,37 @@ def list_bytes(
     remaining: int | None = None,
 ) -> bytes:
     """A List of items that are encoded already."""
+    return b"".join(list_pieces(kind, api_version, revision, items, continue_=continue_, remaining=remaining))
+
+
+def list_pieces(
+    kind: str,
+    api_version: str,
+    revision: int,
+    items: Iterable[bytes],
+    *,
+    continue_: str = "",
+    remaining: int | None = None,
+) -> list[bytes]:
+    """As `list_bytes`, in pieces of about `PIECE_BYTES`."""
     metadata: dict[str, Any] = {"resourceVersion": str(revision)}
     if continue_:
         metadata["continue"] = continue_
     if remaining is not None:
         metadata["remainingItemCount"] = remaining
     head = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": metadata})
-    return b"".join((head[:-1], b',"items":[', b",".join(items), b"]}\n"))
+    pieces: list[bytes] = []
+    piece, size, start = [], 0, head[:-1] + b',"items":['
+    for item in items:
+        piece.append(item)
+        size += len(item)
+        if size >= PIECE_BYTES:
+            pieces.append(start + b",".join(piece))
+            piece, size, start = [], 0, b","
+    if piece or not pieces:
+        pieces.append(start + b",".join(piece))
+    pieces[-1] += b"]}\n"
+    return pieces
 
 
 def watch_event(type: str, object: bytes) -> bytes:

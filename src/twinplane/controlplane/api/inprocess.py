@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,9 +11,9 @@ import orjson
 
 from twinplane.controlplane.api.contract import Handler, Request, Response
 from twinplane.controlplane.auth.contract import UserInfo
-from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.contract import Object, WatchEvent
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.requests import Query, RequestClient
+from twinplane.kubeclient.requests import Query, RequestClient, decoded
 
 
 class InProcessClient(RequestClient):
@@ -41,7 +41,7 @@ class InProcessClient(RequestClient):
     ) -> Object:
         async with self._in_flight:
             response = await self._answer(method, path, query or {}, body, content_type)
-        found: Object = orjson.loads(response.body)
+        found: Object = orjson.loads(response.whole())
         return found
 
     async def _stream(self, path: str, query: Query) -> AsyncGenerator[bytes, None]:
@@ -56,8 +56,28 @@ class InProcessClient(RequestClient):
             if close is not None:
                 await close()
 
+    async def _events(self, path: str, query: Query) -> AsyncGenerator[WatchEvent, None]:
+        """Without the detour over bytes, where the server has the objects."""
+        stream: AsyncIterator[Any] | None = (await self._answer("GET", path, query, shares=True)).stream
+        assert stream is not None
+        try:
+            async for piece in stream:
+                for event in piece if isinstance(piece, list) else piece.splitlines():
+                    yield decoded(event) if isinstance(event, bytes) else event
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+
     async def _answer(
-        self, method: str, path: str, query: Query, body: Any = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Any = None,
+        content_type: str = "application/json",
+        *,
+        shares: bool = False,
     ) -> Response:
         given = {name: value for name, value in query.items() if value}
         if body is not None:
@@ -70,6 +90,7 @@ class InProcessClient(RequestClient):
             {"user-agent": self._agent, "content-type": content_type},
             b"" if body is None else orjson.dumps(body),
             user=self._user,
+            shares=shares,
             queries={name: [value] for name, value in given.items()},
         )
         response = await self._server.handle(request)

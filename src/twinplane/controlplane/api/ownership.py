@@ -10,7 +10,12 @@ from twinplane.kubeclient.contract import Object
 
 
 def track(clock: Clock, type: ResourceType, new: Object, old: Object | None, *, manager: str, subresource: str) -> None:
-    """After a create (`old` None), update or patch: change `new`'s managedFields in place."""
+    """After a create (`old` None), update or patch: change `new`'s managedFields in place.
+
+    Who creates an object owns nothing of a status that has a subresource of its own.
+    """
+    if old is None and "status" in new and type.subresource("status") is not None:
+        new = {field: value for field, value in new.items() if field != "status"}
     track_update(
         old,
         new,

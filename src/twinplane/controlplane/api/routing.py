@@ -6,7 +6,7 @@ The server asks once per request, before authorization, which needs exactly thes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
@@ -14,8 +14,7 @@ TRUE = frozenset({"1", "t", "T", "true", "True", "TRUE"})
 """What Go's strconv.ParseBool takes for true; upstream also takes an empty value of `watch`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """`resource` is empty for a path that is not about resources; `verb` is then the method in lower case."""
 
     verb: str

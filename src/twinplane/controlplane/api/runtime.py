@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twinplane.clock import Clock
 from twinplane.controlplane.admission.contract import AdmissionPlugin
@@ -26,6 +27,9 @@ from twinplane.controlplane.audit.audit import Audit
 from twinplane.controlplane.auth.contract import Authenticator, Authorizer, UserInfo
 from twinplane.controlplane.store.contract import Store
 from twinplane.kubeclient.contract import Object
+
+if TYPE_CHECKING:
+    from twinplane.controlplane.api.verbs.replicas import Template
 
 CreateToken = Callable[[str, str, Object], Object]
 """(namespace, service account, TokenRequest) -> the TokenRequest with its status."""
@@ -77,6 +81,10 @@ class ServerRuntime:
     fairness: Fairness | None = None
     audit: Audit | None = None
     """Both are off, and cost nothing, when None."""
+    admission_plans: dict[object, tuple[tuple[AdmissionPlugin, bool], ...]] = field(default_factory=dict)
+    """See `verbs.admission`."""
+    templates: OrderedDict[Hashable, Template] = field(default_factory=OrderedDict)
+    """Of pods, the latest used last; see `verbs.replicas`."""
 
 
 @dataclass(slots=True)

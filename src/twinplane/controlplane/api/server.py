@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twinplane.controlplane.api.contract import Request, Response
@@ -143,13 +142,15 @@ class ApiServer:
         return response
 
     async def _served(self, request: Request, found: Route, user: UserInfo, annotations: dict[str, str]) -> Response:
-        self._authorize(user, found, annotations)
+        self._authorize(request, user, found, annotations)
         aggregator = self.aggregator if self.aggregator is not None and self.aggregator.remotes else None
         if aggregator is not None and (passed_on := await aggregator.answer(request, found, user)) is not None:
             return passed_on
         if not found.is_resource:
             if request.method not in ("GET", "HEAD"):
                 raise ApiError("MethodNotAllowed", _NOT_ALLOWED, details={})
+            if (health := await self._non_resources.health(request)) is not None:
+                return health
             if aggregator is not None:
                 return aggregator.remote_group(request.path) or aggregator.merged(
                     request, self._non_resources.answer(request)
@@ -184,7 +185,7 @@ class ApiServer:
                 await needed.resolve()
         raise ApiError("InternalError", "Internal error occurred: conversion webhook did not settle")
 
-    def _authorize(self, user: UserInfo, found: Route, annotations: dict[str, str]) -> None:
+    def _authorize(self, request: Request, user: UserInfo, found: Route, annotations: dict[str, str]) -> None:
         if found.is_resource:
             attributes = Attributes(
                 user,
@@ -195,6 +196,7 @@ class ApiServer:
                 found.subresource,
                 found.namespace,
                 found.name,
+                field_selector=request.query.get("fieldSelector", ""),
             )
         else:
             attributes = Attributes(user, found.verb, path=found.path)
@@ -217,10 +219,10 @@ class ApiServer:
         if stored is None and storage is not None:
             stored = registry.lookup(storage.group, storage.version, storage.plural)
         if found.resource == "namespaces" and found.namespace and not found.name:
-            found = replace(found, name=found.namespace)
+            found = found._replace(name=found.namespace)
         if found.name and found.verb in ("list", "watch", "deletecollection"):
             # The name came out of a field selector, for authorization only.
-            found = replace(found, name="") if "fieldSelector" in request.query else found
+            found = found._replace(name="") if "fieldSelector" in request.query else found
         deprecation = served.extra.get("deprecation")
         warnings = [deprecation] if deprecation else []
         return Call(self.runtime, request, found, served, stored or served, user, warnings, annotations=annotations)

@@ -42,8 +42,11 @@ class Accepted:
 
 
 @lru_cache(maxsize=512)
-def negotiate(accept: str) -> Accepted:
-    """The first clause that can be served. Raises NotAcceptable as upstream does when there is none."""
+def negotiate(accept: str, *, tables: bool = True) -> Accepted:
+    """The first clause that can be served. Raises NotAcceptable as upstream does when there is none.
+
+    `tables` is False for kinds that nothing lists, which have no form as a Table.
+    """
     if not accept or accept == "application/json":
         return Accepted()
     for clause in accept.split(","):
@@ -56,7 +59,7 @@ def negotiate(accept: str) -> Accepted:
             return Accepted(yaml=is_yaml)
         shape = _SHAPES.get((values["as"], values.get("g", "")))
         version = values.get("v", "")
-        if shape is not None and version in _SERVED_META_VERSIONS:
+        if shape is not None and version in _SERVED_META_VERSIONS and (tables or shape != "table"):
             return Accepted(shape, version, is_yaml)
     names = ", ".join(_ACCEPTED[:2])
     raise ApiError("NotAcceptable", f"only the following media types are accepted: {names}")
@@ -75,7 +78,10 @@ class View:
     @property
     def key(self) -> object:
         resource = self.type.resource
-        return resource.group, resource.version, self.accepted, self.include_object
+        return resource.group, resource.version, self.accepted, self.include_object, self.shared
+
+    shared: bool = False
+    """See `Representation`."""
 
     @property
     def shows_stored_bytes(self) -> bool:

@@ -92,7 +92,7 @@ class Audit:
                 response.tunnel = _FollowedTunnel(response.tunnel, ended)
             return
         if response.content_type == "application/json":
-            record.response = response.body
+            record.response = response.whole()
         self._emit(record, "ResponseComplete")
 
     def _emit(self, record: Record, stage: str) -> None:

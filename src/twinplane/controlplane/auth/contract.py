@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
@@ -22,8 +22,7 @@ class UserInfo:
 ANONYMOUS = UserInfo("system:anonymous", (UNAUTHENTICATED,))
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """What a connection or request brought: a bearer token, a verified client certificate (DER), or nothing."""
 
     token: str = ""
@@ -39,8 +38,7 @@ class Authenticator(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """authorizer.Attributes. `path` is set for non-resource requests (/healthz), else the resource fields are."""
 
     user: UserInfo
@@ -52,6 +50,8 @@ class Attributes:
     namespace: str = ""
     name: str = ""
     path: str = ""
+    field_selector: str = ""
+    """As written; of lists, watches and deletecollections."""
 
 
 @dataclass(frozen=True, slots=True)

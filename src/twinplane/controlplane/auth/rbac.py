@@ -49,6 +49,14 @@ class RbacAuthorizer:
         if now != self._decided_at or len(self._decisions) > _REMEMBERED:
             self._decisions = {}
             self._decided_at = now
+        if attributes.name:
+            # What may be done whatever the name is decided once for all names.
+            decision = self._remembered(attributes._replace(name=""))
+            if decision.allowed:
+                return decision
+        return self._remembered(attributes)
+
+    def _remembered(self, attributes: Attributes) -> Decision:
         a = attributes
         key = (a.user.name, a.user.groups, a.verb, a.group, a.resource, a.subresource, a.namespace, a.name, a.path)
         decision = self._decisions.get(key)

@@ -42,8 +42,10 @@ from twinplane.controlplane.controllers.statefulset.controller import StatefulSe
 from twinplane.controlplane.controllers.tainteviction.controller import TaintEvictionController
 from twinplane.controlplane.controllers.ttlafterfinished.controller import TtlAfterFinishedController
 from twinplane.controlplane.controllers.volumeexpand.controller import VolumeExpandController
+from twinplane.controlplane.controllers.volumeprotection.attributes_class import AttributesClassProtectionController
 from twinplane.controlplane.controllers.volumeprotection.controller import VolumeProtectionController
 from twinplane.kubeclient.contract import Resource
+from twinplane.kubeclient.resources import VOLUME_ATTRIBUTES_CLASSES
 
 Types = Callable[[], Iterable[Resource]]
 Recorders = Callable[[str], EventRecorder]
@@ -68,6 +70,8 @@ def controllers(
     def of(component: str) -> Context:
         return replace(context, events=recorders(component)) if recorders is not None else context
 
+    served = set(types())
+    attributes = [AttributesClassProtectionController(context)] if VOLUME_ATTRIBUTES_CLASSES in served else []
     scales = Scales(context.client, types)
     tokens = [TokensController(context, mint_token, root_certificate)] if mint_token is not None else []
     return [
@@ -96,6 +100,7 @@ def controllers(
         VolumeExpandController(of("volume_expand")),
         EphemeralVolumeController(of("ephemeral_volume")),
         VolumeProtectionController(context),
+        *attributes,
         # Namespaces
         NamespaceController(context, lambda: [resource for resource in types() if resource.namespaced]),
         ServiceAccountController(context),

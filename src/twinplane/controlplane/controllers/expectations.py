@@ -29,8 +29,12 @@ class Expectations:
         self._notes: dict[Key, _Note] = {}
 
     def expect(self, key: Key, *, creations: int = 0, deletions: Iterable[str] = ()) -> None:
-        """Replaces the note of `key`; `deletions` are uids, for a deleted object is seen more than once."""
-        self._notes[key] = _Note(self._clock.now(), creations, set(deletions))
+        """Replaces the note of `key`; `deletions` are uids, for a deleted object is seen more than once.
+
+        Nothing expected is nothing to wait for.
+        """
+        note = self._notes[key] = _Note(self._clock.now(), creations, set(deletions))
+        self._drop_if_met(key, note)
 
     def creation_observed(self, key: Key, count: int = 1) -> None:
         """Also for a creation that failed: it will not be seen."""

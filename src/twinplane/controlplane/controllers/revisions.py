@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Set
 from typing import Any
 
 from twinplane.controlplane.controllers.contract import Context, Enqueue
@@ -72,10 +72,10 @@ class RevisionHistory:
             await write_status(self._client, self._resource, owner, counted)
             raise
 
-    async def clean_up(self, owner: Object, old: list[Object], in_use: Collection[str]) -> None:
-        """Delete the oldest of `old` beyond `revisionHistoryLimit`; `in_use` are hashes that pods still have."""
+    async def clean_up(self, owner: Object, old: list[Object], in_use: Set[str]) -> None:
+        """Delete the oldest of `old` beyond `revisionHistoryLimit`; `in_use` are their hashes or names on pods."""
         limit = owner["spec"].get("revisionHistoryLimit", 10)
-        idle = [revision for revision in old if hash_of(revision) not in in_use]
+        idle = [revision for revision in old if not in_use & {hash_of(revision), name_of(revision)}]
         for revision in idle[: max(0, len(idle) - limit)]:
             try:
                 await self._client.delete(CONTROLLER_REVISIONS, name_of(revision), namespace_of(revision))
@@ -85,8 +85,17 @@ class RevisionHistory:
 
 
 def revision_data(owner: Object) -> dict[str, Any]:
-    """A strategic merge patch that puts the template back: what `kubectl rollout undo` sends."""
-    return {"spec": {"template": {**copied(owner["spec"]["template"]), "$patch": "replace"}}}
+    """A strategic merge patch that puts the template back: what `kubectl rollout undo` sends.
+
+    Keys in the order in which Go writes maps: upstream's clients compare the bytes.
+    """
+    return {"spec": {"template": _in_order({**owner["spec"]["template"], "$patch": "replace"})}}
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def template_of(revision: Object) -> Object:

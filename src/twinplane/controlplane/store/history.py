@@ -13,8 +13,8 @@ from twinplane.controlplane.store.contract import Compacted, Event, FutureRevisi
 KEPT_EVENTS = 100_000
 KEPT_BYTES = 64 << 20
 """Of superseded values."""
-KEPT_SECONDS = 600.0
-"""As long as kube-apiserver's compaction leaves a revision at most."""
+KEPT_SECONDS = 300.0
+"""As long as kube-apiserver's compaction (--etcd-compaction-interval) leaves a revision at least."""
 MARK_SECONDS = 30.0
 TRIM_SHARE = 8
 """Trimming happens when a bound is exceeded by this fraction, because cutting a list's head moves the rest."""

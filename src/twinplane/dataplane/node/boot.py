@@ -157,5 +157,6 @@ def configure_kernel(name: str) -> None:
         file = Path("/proc/sys", key)
         if file.exists():
             file.write_text(value)
-    for arguments in ("link set lo up", f"address replace {POD_IDENTITY_AGENT}/32 dev lo"):
+    # Of scope host: else the kernel would take it as the source of what the node sends to its pods.
+    for arguments in ("link set lo up", f"address replace {POD_IDENTITY_AGENT}/32 dev lo scope host"):
         subprocess.run(["ip", *arguments.split()], check=True)

@@ -17,8 +17,18 @@ from urllib.parse import quote
 import orjson
 
 from twinplane.clock import Clock
+from twinplane.dataplane.network import nftables
+from twinplane.dataplane.network.nftables import Chain, Ruleset
 
 ADDRESS, PORT = "169.254.170.23", 80
+LISTENING_PORT = 2703
+"""Where it really listens: port 80 of all addresses stays free for pods on the host's network."""
+TABLE = "pod-identity"
+_REDIRECT = (f"ip daddr {ADDRESS} tcp dport {PORT} dnat to {ADDRESS}:{LISTENING_PORT}",)
+REDIRECTION = Ruleset(
+    # Before the VPC CNI's host ports, of which a pod may have port 80.
+    {hook: Chain(_REDIRECT, f"type nat hook {hook} priority -101") for hook in ("prerouting", "output")}
+)
 PATH = "/v1/credentials"
 KEPT_MAX = 2000
 RENEWED_BEFORE = 3600.0
@@ -37,7 +47,12 @@ class PodIdentityAgent:
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
 
-    async def run(self, host: str = ADDRESS, port: int = PORT) -> None:
+    async def run(self) -> None:
+        """In a machine, until cancelled. Raises OSError when it cannot listen, and NftablesError."""
+        await nftables.apply(nftables.replacement(TABLE, REDIRECTION))
+        await self.listen(ADDRESS, LISTENING_PORT)
+
+    async def listen(self, host: str, port: int) -> None:
         """Until cancelled. Raises OSError when it cannot listen."""
         server = await asyncio.start_server(self._serve, host, port, limit=HEADER_BYTES_MAX)
         async with server:

@@ -30,6 +30,7 @@ _PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"
 
 class AdmissionConfiguration(Plugin):
     name = "AdmissionConfiguration"
+    by_type = True
 
     def __init__(self, compiler: Compiler) -> None:
         self._compiler = compiler

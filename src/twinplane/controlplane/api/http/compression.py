@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Sequence
 
 from twinplane.controlplane.api.contract import Request, Response
 
@@ -16,16 +17,17 @@ LEVEL = 1
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-async def compressed(request: Request, response: Response) -> bytes:
-    """The body to send; sets `content-encoding` when it is deflated."""
-    body = response.body
-    if len(body) < SMALLEST or "gzip" not in request.headers.get("accept-encoding", ""):
-        return body
+async def compress(request: Request, response: Response) -> None:
+    """Deflates the answer if that is worth it and wanted, and says so in `content-encoding`."""
+    pieces = response.pieces or (response.body,)
+    if sum(map(len, pieces)) < SMALLEST or "gzip" not in request.headers.get("accept-encoding", ""):
+        return
     response.headers["content-encoding"] = "gzip"
     response.headers["vary"] = "Accept-Encoding"
-    return await asyncio.get_running_loop().run_in_executor(None, _deflate, body)
+    response.body = await asyncio.get_running_loop().run_in_executor(None, _deflate, pieces)
+    response.pieces = ()
 
 
-def _deflate(body: bytes) -> bytes:
+def _deflate(pieces: Sequence[bytes]) -> bytes:
     deflater = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
-    return deflater.compress(body) + deflater.flush()
+    return b"".join((*map(deflater.compress, pieces), deflater.flush()))

@@ -17,7 +17,7 @@ import httptools
 from twinplane.controlplane.api.bodies import MAX_BYTES, too_large
 from twinplane.controlplane.api.contract import Handler, Request, Response, Tunnel
 from twinplane.controlplane.api.encoding import dump
-from twinplane.controlplane.api.http.compression import compressed
+from twinplane.controlplane.api.http.compression import compress
 from twinplane.controlplane.api.http.requests import Incoming
 from twinplane.kubeclient.errors import bad_request
 
@@ -191,9 +191,12 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        body = response.body
         if not self._is_local or self._server.compresses_locally:
-            body = await compressed(request, response)
+            await compress(request, response)
+        if response.pieces:
+            await self._send_pieces(request, response, keep_alive=keep_alive)
+            return
+        body = response.body
         length = 0 if response.status in _NO_BODY else len(body)
         head = self._head(response, f"content-length: {length}\r\n", keep_alive=keep_alive)
         if request.method == "HEAD" or response.status in _NO_BODY:
@@ -204,6 +207,17 @@ class Connection(asyncio.Protocol):
             transport.writelines((head, body))
         if self._writable is not None:
             await self._writable
+
+    async def _send_pieces(self, request: Request, response: Response, *, keep_alive: bool) -> None:
+        """At the client's pace, and everybody else gets a turn between two pieces."""
+        length = sum(map(len, response.pieces))
+        self._write(self._head(response, f"content-length: {length}\r\n", keep_alive=keep_alive))
+        for piece in () if request.method == "HEAD" else response.pieces:
+            self._write(piece)
+            # The transport sends what it was given when the loop turns.
+            await asyncio.sleep(0)
+            if self._writable is not None:
+                await self._writable
 
     async def _join(self, response: Response, tunnel: Tunnel) -> None:
         """The connection belongs to the tunnel until either end closes."""

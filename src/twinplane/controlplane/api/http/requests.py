@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote
 
 from twinplane.controlplane.api.contract import Request
@@ -37,7 +38,7 @@ class Incoming:
 
     def add_header(self, name: bytes, value: bytes) -> bool:
         """False when the headers are longer than allowed."""
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        key, text = _lower(name), value.decode("latin-1")
         self._header_bytes += len(name) + len(value)
         before = self.headers.get(key)
         if before is not None and (key in _REPEATED or key.startswith("impersonate-extra-")):
@@ -87,6 +88,12 @@ class Incoming:
         except (binascii.Error, UnicodeDecodeError):
             # No token of anybody: refused like any other that is wrong.
             return encoded
+
+
+@lru_cache(maxsize=256)
+def _lower(name: bytes) -> str:
+    """Clients send the same few names again and again."""
+    return name.decode("latin-1").lower()
 
 
 def _query(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import orjson
 
+from twinplane.controlplane.api.encoding import stamp
 from twinplane.controlplane.api.objects.collection import Collection
-from twinplane.controlplane.api.objects.entry import Change, Entry
+from twinplane.controlplane.api.objects.entry import NO_LABELS, Change, Entry, Facts
 from twinplane.controlplane.api.objects.keys import ROOT, key_of, prefix_of, split, stored_group
 from twinplane.controlplane.api.objects.watching import TURNS, Hub
 from twinplane.controlplane.api.types.contract import ResourceType, TypeRegistry, TypeRules
@@ -32,6 +35,18 @@ REPLAYED = 5_000
 """Changes before the present one that a new process loads from a store that still has them."""
 
 
+RECENT = 4096
+"""Objects written last that are kept as objects, too: who follows them is in this process, or changes them next."""
+
+
+class _Announced(NamedTuple):
+    value: bytes
+    body: Object
+    facts: Facts
+    generation: int
+    """Of the table of types."""
+
+
 class ObjectCache:
     """`start` before use, `close` at the end. `failure` is set when it stopped following: nothing is fresh then."""
 
@@ -46,6 +61,8 @@ class ObjectCache:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._asked = 0
         self._listeners: dict[str, Listener] = {}
+        self._announced: dict[str, _Announced] = {}
+        self._recent: deque[Entry] = deque()
         self._normalisers: dict[str, Normalise] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._loaded_at = 0
@@ -127,6 +144,20 @@ class ObjectCache:
                 revision = collection.revision
                 collection.put(self.entry(Record(entry.key, entry.value, entry.revision, 0)))
                 collection.revision = revision
+
+    def announce(self, key: str, value: bytes, body: Object) -> None:
+        """`value`, which is `body` as it goes to the store, is about to be written: it need not be parsed to be kept.
+
+        `body` is the cache's from then on, and nobody changes what is in it: it is shown to readers in this process.
+        Nothing is believed of what then comes from the store under this key unless it is the very same bytes, stamped.
+        Whoever announces calls `forget` when the write is over, well or not.
+        """
+        prefix = split(key)[0]
+        if prefix not in self._normalisers:
+            self._announced[key] = _Announced(value, body, self._facts(prefix, body), self._registry.generation)
+
+    def forget(self, key: str) -> None:
+        self._announced.pop(key, None)
 
     def counts(self) -> dict[str, int]:
         """Objects by `plural.group`, for metrics."""
@@ -230,13 +261,35 @@ class ObjectCache:
 
     def entry(self, record: Record) -> Entry:
         prefix, namespace, name = split(record.key)
+        announced = self._announced.get(record.key)
+        if announced is not None and self._holds(announced, prefix, record):
+            announced.body["metadata"]["resourceVersion"] = str(record.revision)
+            entry = Entry(record, namespace, name, announced.facts, announced.body)
+            self._remember(entry)
+            return entry
         parsed: Object = orjson.loads(record.value)
         change = self._normalisers.get(prefix)
         if change is not None and change(parsed):
             record = record._replace(value=orjson.dumps(parsed))
+        return Entry(record, namespace, name, self._facts(prefix, parsed))
+
+    def _holds(self, announced: _Announced, prefix: str, record: Record) -> bool:
+        """It is this value, and no type has changed since in what it shows or is selected by."""
+        is_same_table = announced.generation == self._registry.generation and prefix not in self._normalisers
+        return is_same_table and stamp(announced.value, record.revision) == record.value
+
+    def _remember(self, entry: Entry) -> None:
+        recent = self._recent
+        if len(recent) >= RECENT:
+            recent.popleft().let_go()
+        recent.append(entry)
+
+    def _facts(self, prefix: str, body: Object) -> Facts:
         selectable = self._type_at(prefix)
-        fields = self._rules.field_labels(selectable, parsed) if selectable is not None else _NO_FIELDS
-        return Entry(record, namespace, name, parsed, fields)
+        fields = self._rules.field_labels(selectable, body) if selectable is not None else _NO_FIELDS
+        metadata = body["metadata"]
+        labels = metadata.get("labels")
+        return Facts(metadata.get("uid", ""), dict(labels) if labels else NO_LABELS, fields)
 
     def _type_at(self, prefix: str) -> ResourceType | None:
         """The type whose field labels are indexed; None where name and namespace are all there is to select by."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from twinplane.controlplane.store.contract import Record
 from twinplane.kubeclient.contract import Object
 
-_NONE: dict[str, str] = {}
+NO_LABELS: dict[str, str] = {}
+
+
+class Facts(NamedTuple):
+    """What is kept of an object besides its bytes."""
+
+    uid: str
+    labels: dict[str, str]
+    fields: dict[str, str]
 
 
 class Entry:
@@ -17,23 +25,25 @@ class Entry:
 
     __slots__ = ("_object", "fields", "key", "labels", "name", "namespace", "revision", "uid", "value")
 
-    def __init__(self, record: Record, namespace: str, name: str, parsed: Object, fields: dict[str, str]) -> None:
-        metadata: dict[str, Any] = parsed["metadata"]
+    def __init__(self, record: Record, namespace: str, name: str, facts: Facts, object: Object | None = None) -> None:
+        """`object` where it is known already."""
         self.key = record.key
         self.namespace = namespace
         self.name = name
         self.value = record.value
         self.revision = record.revision
-        self.uid: str = metadata.get("uid", "")
-        self.labels: dict[str, str] = metadata.get("labels") or _NONE
-        self.fields = fields
-        self._object: Object | None = None
+        self.uid, self.labels, self.fields = facts
+        self._object = object
 
     @property
     def object(self) -> Object:
         if self._object is None:
             self._object = orjson.loads(self.value)
         return self._object
+
+    def let_go(self) -> None:
+        """Of the parsed object: it is made again when somebody asks."""
+        self._object = None
 
     def parsed(self) -> Object:
         """A fresh copy that the caller owns."""

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twinplane.controlplane.api.objects.cache import ObjectCache
+from twinplane.controlplane.api.objects.collection import Collection
+from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.selection import Selection
 from twinplane.controlplane.api.types.contract import TypeRegistry
 from twinplane.kubeclient.contract import Object, Resource
+from twinplane.kubeclient.resources import PODS
 
 
 class CacheReader:
     def __init__(self, cache: ObjectCache, registry: TypeRegistry) -> None:
         self._cache = cache
         self._registry = registry
+        self._collections: dict[Resource, Collection] = {}
+        self._generation = -1
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
-        entry = self._cache.get(self._stored(resource), namespace, name)
+        collection = self._collection(resource)
+        scope = f"{namespace}/" if resource.namespaced else ""
+        entry = collection.get(f"{collection.prefix}{scope}{name}")
         return None if entry is None else entry.object
 
     def list(self, resource: Resource, namespace: str = "") -> list[Object]:
-        entries = self._cache.collection(self._stored(resource)).select(Selection(namespace))
-        return [entry.object for entry in entries]
+        collection = self._collection(resource)
+        return [entry.object for entry in collection.select(Selection(namespace))] if len(collection) else []
+
+    def on_node(self, node: str, namespace: str = "") -> Sequence[Entry]:
+        return self._collection(PODS).select(Selection(namespace, node=node))
 
     def revision(self, resource: Resource) -> int:
-        return self._cache.collection(self._stored(resource)).revision
+        return self._collection(resource).revision
 
-    def _stored(self, resource: Resource) -> Resource:
-        served = self._registry.lookup(resource.group, resource.version, resource.plural)
-        return resource if served is None else served.stored_as
+    def _collection(self, resource: Resource) -> Collection:
+        """Where the type's objects are, which only another table of types can change."""
+        if self._generation != self._registry.generation:
+            self._generation = self._registry.generation
+            self._collections = {}
+        found = self._collections.get(resource)
+        if found is None:
+            served = self._registry.lookup(resource.group, resource.version, resource.plural)
+            found = self._cache.collection(resource if served is None else served.stored_as)
+            self._collections[resource] = found
+        return found

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
+
+import orjson
 
 from twinplane.controlplane.api.encoding import restamp, watch_event
 from twinplane.controlplane.api.objects.entry import Change, Entry
 from twinplane.controlplane.api.objects.selection import NODE_NAME, Selection
+from twinplane.kubeclient.contract import Object, WatchEvent
 
 HISTORY = 8192
 HISTORY_BYTES = 16 << 20
@@ -40,6 +43,11 @@ class Representation(Protocol):
 
     def bookmark(self, revision: int, *, initial_events_end: bool = False) -> bytes: ...
 
+    @property
+    def shared(self) -> bool:
+        """Readers are in this process and take changes as objects, which they do not change."""
+        ...
+
 
 class TooOld(Exception):
     """A watch from a revision that the history does not reach back to."""
@@ -49,15 +57,26 @@ class TooOld(Exception):
 
 
 class Watcher:
-    """The stream of one watch: an iterator over encoded events, several joined when the reader is behind."""
+    """The stream of one watch: an iterator over encoded events, several joined when the reader is behind.
 
-    __slots__ = ("_bytes", "_closed", "_initial", "_on_close", "_pending", "_wake", "turn")
+    One that is `shared` has lists in it as well, of events as they come: encoded, or as `WatchEvent`s.
+    """
 
-    def __init__(self, initial: Iterator[bytes], on_close: Callable[[Watcher], None], turn: int | None) -> None:
+    __slots__ = ("_bytes", "_closed", "_initial", "_on_close", "_pending", "_wake", "shared", "turn")
+
+    def __init__(
+        self,
+        initial: Iterator[bytes],
+        on_close: Callable[[Watcher], None],
+        turn: int | None,
+        *,
+        shared: bool = False,
+    ) -> None:
+        self.shared = shared
         self.turn = turn
         """When it is told bookmarks, of `TURNS`; None: never."""
         self._initial: Iterator[bytes] | None = initial
-        self._pending: list[bytes] = []
+        self._pending: list[Any] = []
         self._bytes = 0
         self._closed = False
         self._wake: asyncio.Future[None] | None = None
@@ -66,7 +85,7 @@ class Watcher:
     def __aiter__(self) -> Watcher:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> Any:
         if self._initial is not None:
             piece = next(self._initial, None)
             if piece is not None:
@@ -81,16 +100,20 @@ class Watcher:
             finally:
                 self._wake = None
         pending = self._pending
+        if self.shared:
+            self._pending, self._bytes = [], 0
+            return pending
         piece = pending[0] if len(pending) == 1 else b"".join(pending)
         self._pending = []
         self._bytes = 0
         return piece
 
-    def push(self, event: bytes) -> None:
+    def push(self, event: bytes | WatchEvent, size: int = 0) -> None:
+        """`size` in bytes, of events that are not encoded."""
         if self._closed:
             return
         self._pending.append(event)
-        self._bytes += len(event)
+        self._bytes += size or len(event)
         if len(self._pending) > BACKLOG_EVENTS or self._bytes > BACKLOG_BYTES:
             self._pending = []
             self._initial = None
@@ -168,7 +191,8 @@ class Hub:
         joined = group
         self._added += 1
         turn = self._added % TURNS if bookmarks else None
-        watcher = Watcher(iter(initial), lambda closed: self._leave(joined, closed), turn)
+        shared = representation.shared
+        watcher = Watcher(iter(initial), lambda closed: self._leave(joined, closed), turn, shared=shared)
         group.members[watcher] = None
         return watcher
 
@@ -203,6 +227,11 @@ class Hub:
         for group in self._concerned(change):
             shown = group.show(change)
             if shown is None:
+                continue
+            if group.representation.shared:
+                event_object = WatchEvent(shown[0], _object_of(change, shown))
+                for watcher in tuple(group.members):
+                    watcher.push(event_object, len(shown[1]))
                 continue
             key = (group.representation.key, shown[0])
             event = rendered.get(key)
@@ -250,6 +279,13 @@ class Hub:
 
 
 _EVERYWHERE = ("", "")
+
+
+def _object_of(change: Change, shown: tuple[str, bytes]) -> Object:
+    if change.entry is not None and shown[0] != "DELETED":
+        return change.entry.object
+    last: Object = orjson.loads(shown[1])
+    return last
 
 
 def _superseded(change: Change) -> int:

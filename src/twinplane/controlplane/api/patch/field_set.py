@@ -80,9 +80,18 @@ def intersection(left: FieldSet, right: FieldSet) -> FieldSet:
 
 def ordered(node: FieldSet) -> FieldSet:
     """The form that is stored: elements sorted, `.` first."""
+    try:
+        found: FieldSet = orjson.loads(orjson.dumps(node, option=orjson.OPT_SORT_KEYS))
+    except TypeError:
+        # Deeper than 254 levels.
+        return _ordered(node)
+    return found
+
+
+def _ordered(node: FieldSet) -> FieldSet:
     if len(node) < 2:
-        return {element: ordered(child) for element, child in node.items()}
-    return {element: ordered(node[element]) for element in sorted(node)}
+        return {element: _ordered(child) for element, child in node.items()}
+    return {element: _ordered(node[element]) for element in sorted(node)}
 
 
 def paths(fields: FieldSet, prefix: str = "") -> Iterator[str]:

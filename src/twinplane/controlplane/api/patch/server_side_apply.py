@@ -34,7 +34,7 @@ from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, bad_request
 from twinplane.kubeclient.meta import copied
 
-__all__ = ["apply", "track_update"]
+__all__ = ["apply", "check", "track_update"]
 
 _RESET_FIELDS = {"": ("status",), "status": ("spec",)}
 """Subresource -> the part of an object that an apply through it cannot set."""
@@ -58,7 +58,7 @@ def apply(
     fields that are ignored; by default the status of the main resource and the spec of the status subresource (a type
     without a status subresource passes none). Raises `ApiError`: BadRequest, and Conflict naming each field.
     """
-    _check(applied, schema, api_version)
+    check(applied, schema, api_version)
     ignored = _RESET_FIELDS.get(subresource, ()) if reset_fields is None else reset_fields
     config = {name: value for name, value in applied.items() if name not in ignored}
     managers = _managers_before(live, schema, api_version, subresource, now)
@@ -80,7 +80,8 @@ def apply(
     return keep_annotation(result, applied, manager)
 
 
-def _check(applied: Object, schema: Schema | None, api_version: str) -> None:
+def check(applied: Object, schema: Schema | None, api_version: str) -> None:
+    """Raises BadRequest for what cannot be applied; fields that the schema does not declare among it, always."""
     version = applied.get("apiVersion")
     if version != api_version:
         raise bad_request(

@@ -29,19 +29,21 @@ Identity = Callable[[Any], Any]
 
 
 def apply(obj: Object, patch: Any, schema: Schema | None) -> Object:
-    """The patched copy of `obj`. Raises `ApiError` BadRequest, or Invalid for lists of lists."""
+    """The patched object, which shares what did not change with `obj`.
+
+    Raises `ApiError` BadRequest, or Invalid for lists of lists.
+    """
     if not isinstance(patch, dict):
         raise bad_request("invalid JSON document")
-    return _merge_map(copied(obj), copied(patch), schema)
+    return _merge_map(obj, copied(patch), schema)
 
 
 def _merge_map(original: dict[str, Any], patch: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
     directive = patch.pop(DIRECTIVE, "merge")
     if directive == "delete":
         return {}
-    if directive == "replace":
-        original = {}
-    elif directive != "merge":
+    original = {} if directive == "replace" else dict(original)
+    if directive not in ("merge", "replace"):
         raise bad_request(f"unknown patch type: {directive} in map: {go_map(patch)}")
     _retain_keys(original, patch)
     for key in [key for key in patch if key.startswith(SET_ORDER)]:
@@ -137,6 +139,7 @@ def _check_order(change: list[Any], order: list[Any], identity: Identity) -> Non
 def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> list[Any]:
     if not original and not patch:
         return original
+    original = list(original)
     if not _are_maps([*original, *patch]):
         return _ordered(_distinct([*original, *patch]), patch, original, _scalar)
     key = schema.patch_merge_key

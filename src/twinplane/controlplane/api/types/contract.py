@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from twinplane.controlplane.api.types.schema import Schema
@@ -51,7 +52,11 @@ class ResourceType:
         return self.storage or self.resource
 
     def subresource(self, name: str) -> Subresource | None:
-        return next((entry for entry in self.subresources if entry.name == name), None)
+        return self._subresources.get(name)
+
+    @cached_property
+    def _subresources(self) -> dict[str, Subresource]:
+        return {entry.name: entry for entry in reversed(self.subresources)}
 
 
 class TypeRegistry(Protocol):
@@ -68,6 +73,10 @@ class TypeRegistry(Protocol):
 
     def preferred_version(self, group: str) -> str: ...
 
+    def versions(self, group: str) -> list[str]: ...
+
+    def schema(self, group: str, version: str, kind: str) -> Schema | None: ...
+
     def register(self, type: ResourceType) -> None: ...
 
     def unregister(self, resource: Resource) -> None: ...
@@ -80,12 +89,16 @@ class TypeRules(Protocol):
     `default`, admission, `validate`. Objects are changed in place where a method returns None.
     """
 
-    def unknown_fields(self, type: ResourceType, body: Object) -> list[str]:
-        """Paths as upstream's strict decoding words them, e.g. `unknown field "spec.foo"`."""
+    def unknown_fields(self, type: ResourceType, body: Object, base: Object = ...) -> list[str]:
+        """Paths as upstream's strict decoding words them, e.g. `unknown field "spec.foo"`; `base` as for `decode`."""
         ...
 
-    def decode(self, type: ResourceType, body: Object) -> None:
+    def decode(self, type: ResourceType, body: Object, base: Object = ...) -> bool:
         """Check JSON types against the schema and drop unknown fields, as Go's decoder does.
+
+        False for a built-in type when there were none; a custom type has to be asked about them before.
+
+        What a patched `body` shares with the stored `base` (the same Python objects) has been decoded before.
 
         Raises `ApiError` BadRequest with Go's wording ("... cannot unmarshal string into Go struct field ...").
         """

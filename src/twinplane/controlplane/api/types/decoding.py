@@ -17,8 +17,14 @@ from twinplane.controlplane.api.types.schema import Schema
 from twinplane.kubeclient import quantity
 from twinplane.kubeclient.contract import Object
 
-Decoder = Callable[[Any], Any]
-"""Value -> the value to keep (the same one, or its canonical form). Raises `Mismatch` or ValueError."""
+Decoder = Callable[..., Any]
+"""Value -> the value to keep (the same one, or its canonical form). Raises `Mismatch` or ValueError.
+
+Decoders of structs, and finders of unknown fields in them, may be handed a second object, which has been decoded
+already: what the first one shares with it, being the very same Python object, is passed over. So a patch is looked at
+where it changed something.
+"""
+NOTHING: Object = {}
 
 _KINDS = {str: "string", int: "number", float: "number", bool: "bool", list: "array", dict: "object"}
 _LIMITS = {"int32": 1 << 31, "int64": 1 << 63}
@@ -51,7 +57,15 @@ class Mismatch(Exception):
         return f"json: cannot unmarshal {self.value} into Go struct field {self.struct}.{path} of type {self.go_type}"
 
 
-def compile_decoder(schema: Schema, cache: dict[str, Decoder]) -> Decoder:
+class Decoders(dict[str, Decoder]):
+    """Compiled decoders by definition. `unknown`: the fields that they met and dropped; whoever decodes empties it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unknown: list[str] = []
+
+
+def compile_decoder(schema: Schema, cache: Decoders) -> Decoder:
     """The decoder of a schema node; definitions are compiled once into `cache`."""
     name = schema.reference
     if not name:
@@ -59,15 +73,15 @@ def compile_decoder(schema: Schema, cache: dict[str, Decoder]) -> Decoder:
     found = cache.get(name)
     if found is None:
 
-        def not_yet(value: Any) -> Any:
-            return cache[name](value)
+        def not_yet(*values: Any) -> Any:
+            return cache[name](*values)
 
         cache[name] = not_yet
         found = cache[name] = _compile(schema, cache)
     return found
 
 
-def _compile(schema: Schema, cache: dict[str, Decoder]) -> Decoder:
+def _compile(schema: Schema, cache: Decoders) -> Decoder:
     if schema.is_quantity:
         return _quantity
     if schema.is_int_or_string:
@@ -100,27 +114,33 @@ def _scalar(schema: Schema) -> Decoder:
     return _anything
 
 
-def _struct(schema: Schema, cache: dict[str, Decoder]) -> Decoder:
+def _struct(schema: Schema, cache: Decoders) -> Decoder:
     fields = {name: compile_decoder(child, cache) for name in schema.property_names if (child := schema.property(name))}
     optional = {
         name
         for name in schema.property_names
         if name not in schema.required and (child := schema.property(name)) and _collapses(child)
     }
+    structs = {name for name in fields if (child := schema.property(name)) and _is_struct(child)}
     go_type, struct = go_name(schema), schema.reference.rsplit(".", 1)[-1]
-    known = fields.get
+    known, unknown = fields.get, cache.unknown
 
-    def decode(value: Any) -> Any:
+    def decode(value: Any, base: Object = NOTHING) -> Any:
         if type(value) is not dict:
             raise Mismatch(value, go_type)
         drop: list[str] = []
         for key, item in value.items():
+            before = base.get(key) if base else None
+            if item is before and item is not None:
+                continue
             decoder = known(key)
             if decoder is None or item is None:
                 drop.append(key)
+                if decoder is None:
+                    unknown.append(key)
                 continue
             try:
-                decoded = decoder(item)
+                decoded = decoder(item, before) if type(before) is dict and key in structs else decoder(item)
             except Mismatch as mismatch:
                 mismatch.at(struct, key)
                 raise
@@ -133,6 +153,10 @@ def _struct(schema: Schema, cache: dict[str, Decoder]) -> Decoder:
         return value
 
     return decode
+
+
+def _is_struct(schema: Schema) -> bool:
+    return bool(schema.property_names) and not schema.is_quantity and not schema.is_int_or_string
 
 
 def _collapses(schema: Schema) -> bool:
@@ -279,11 +303,11 @@ def _time(value: Any) -> Any:
     if type(value) is str and _SECOND(value):
         _instant(value)
         return value
-    return _instant(value).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _instant(value).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _micro_time(value: Any) -> Any:
-    return _instant(value).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _instant(value).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _instant(value: Any) -> datetime:
@@ -301,7 +325,7 @@ def _instant(value: Any) -> datetime:
         raise ValueError(f'parsing time "{value}": {str(error).split(" must")[0]} out of range') from error
 
 
-Finder = Callable[[Any, str, list[str]], None]
+Finder = Callable[..., None]
 """(value, path, found): adds the paths of fields that the schema does not know."""
 
 
@@ -312,10 +336,10 @@ def compile_unknown(schema: Schema, cache: dict[str, Finder | None]) -> Finder |
         return _finder(schema, cache)
     if name not in cache:
 
-        def not_yet(value: Any, path: str, found: list[str]) -> None:
+        def not_yet(*arguments: Any) -> None:
             finder = cache[name]
             if finder is not None:
-                finder(value, path, found)
+                finder(*arguments)
 
         cache[name] = not_yet
         cache[name] = _finder(schema, cache)
@@ -342,12 +366,19 @@ def _struct_finder(schema: Schema, cache: dict[str, Finder | None]) -> Finder:
         if (child := schema.property(name)) and (finder := compile_unknown(child, cache))
     }
 
-    def find(value: Any, path: str, found: list[str]) -> None:
+    structs = {name for name in below if (child := schema.property(name)) and _is_struct(child)}
+
+    def find(value: Any, path: str, found: list[str], base: Object = NOTHING) -> None:
         if type(value) is not dict:
             return
         for key, item in value.items():
+            before = base.get(key) if base else None
+            if item is before and item is not None:
+                continue
             finder = below.get(key)
-            if finder is not None:
+            if finder is not None and type(before) is dict and key in structs:
+                finder(item, f"{path}.{key}" if path else key, found, before)
+            elif finder is not None:
                 finder(item, f"{path}.{key}" if path else key, found)
             elif key not in known:
                 found.append(f"{path}.{key}" if path else key)

@@ -19,6 +19,7 @@ _ZERO = {
     "status.replicas": "0",
     "status.successful": "0",
 }
+_NOTHING: Object = {}
 _ALIASES = {("Job", "status.successful"): ("status", "succeeded")}
 
 
@@ -29,31 +30,28 @@ def reader(type: ResourceType) -> FieldLabels:
 
 @lru_cache(maxsize=512)
 def _reader(kind: str, fields: tuple[str, ...]) -> FieldLabels:
-    readers = tuple((field, _value(kind, field)) for field in fields)
+    special = tuple((field, make) for field in fields if (make := _SPECIAL.get((kind, field))) is not None)
+    # Most fields lie two levels deep, and those of one parent are read together.
+    parents: dict[tuple[str, ...], list[tuple[str, str, str]]] = {}
+    for field in fields:
+        if (kind, field) not in _SPECIAL:
+            *parent, key = _ALIASES.get((kind, field), tuple(field.split(".")))
+            parents.setdefault(tuple(parent), []).append((field, key, _ZERO.get(field, "")))
+    plan = tuple((parent, tuple(leaves)) for parent, leaves in parents.items())
 
     def read(body: Object) -> dict[str, str]:
-        return {field: value(body) for field, value in readers}
-
-    return read
-
-
-def _value(kind: str, field: str) -> Callable[[Object], str]:
-    if kind == "Event" and field == "source":
-        return _event_source
-    if kind == "Event" and field == "reportingComponent":
-        return _reporting_component
-    if kind == "Pod" and field == "status.podIPs":
-        return _pod_addresses
-    path = _ALIASES.get((kind, field), tuple(field.split(".")))
-    zero = _ZERO.get(field, "")
-
-    def read(body: Object) -> str:
-        value: Any = body
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-            if value is None:
-                return zero
-        return _text(value)
+        found: dict[str, str] = {}
+        for parent, leaves in plan:
+            part: Any = body
+            for key in parent:
+                part = part.get(key) if isinstance(part, dict) else None
+            known = part if isinstance(part, dict) else _NOTHING
+            for field, key, zero in leaves:
+                value = known.get(key)
+                found[field] = value if type(value) is str else zero if value is None else _text(value)
+        for field, make in special:
+            found[field] = make(body)
+        return found
 
     return read
 
@@ -77,3 +75,10 @@ def _reporting_component(body: Object) -> str:
 def _pod_addresses(body: Object) -> str:
     addresses = (body.get("status") or {}).get("podIPs") or ()
     return ",".join(entry.get("ip", "") for entry in addresses)
+
+
+_SPECIAL: dict[tuple[str, str], Callable[[Object], str]] = {
+    ("Event", "source"): _event_source,
+    ("Event", "reportingComponent"): _reporting_component,
+    ("Pod", "status.podIPs"): _pod_addresses,
+}

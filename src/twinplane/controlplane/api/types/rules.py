@@ -11,7 +11,8 @@ from collections.abc import Callable
 from twinplane.controlplane.api.types import conversion, custom, field_labels, strategy
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.types.decoding import (
-    Decoder,
+    NOTHING,
+    Decoders,
     Finder,
     Mismatch,
     compile_decoder,
@@ -27,6 +28,7 @@ from twinplane.kubeclient.errors import ApiError, FieldError, bad_request
 
 Converter = Callable[[Object, Resource], Object]
 """(body, the resource it is to be one of) -> the converted body."""
+_NOT_OF_SPEC = ("metadata", "status")
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -35,33 +37,32 @@ class UpstreamRules:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._decoders: dict[str, Decoder] = {}
+        self._decoders = Decoders()
         self._finders: dict[str, Finder | None] = {}
         self._defaults = defaulter()
         self._validator = Validator(registry)
         self.converters: dict[tuple[str, str], Converter] = {}
         """(group, kind) of custom types that a webhook converts."""
 
-    def unknown_fields(self, type: ResourceType, body: Object) -> list[str]:
+    def unknown_fields(self, type: ResourceType, body: Object, base: Object = NOTHING) -> list[str]:
         behaviour = custom.behaviour_of(type)
         if behaviour is not None:
             return [f'unknown field "{path}"' for path in behaviour.unknown_fields(body)]
-        return self.unknown_fields_of(type.schema, body)
+        return self.unknown_fields_of(type.schema, body, base)
 
-    def unknown_fields_of(self, schema: Schema, body: Object) -> list[str]:
+    def unknown_fields_of(self, schema: Schema, body: Object, base: Object = NOTHING) -> list[str]:
         """As `unknown_fields`, for bodies that are not resources (Scale, Eviction, DeleteOptions, ...)."""
         finder = compile_unknown(schema, self._finders)
         found: list[str] = []
         if finder is not None and not schema.preserves_unknown_fields:
-            finder(body, "", found)
+            finder(body, "", found, base) if base else finder(body, "", found)
         if not schema.reference:
             found = [path for path in found if path not in ("apiVersion", "kind", "metadata")]
         return [f'unknown field "{path}"' for path in found]
 
-    def decode(self, type: ResourceType, body: Object) -> None:
+    def decode(self, type: ResourceType, body: Object, base: Object = NOTHING) -> bool:
         if not strategy.is_custom(type):
-            self.decode_as(type.schema, body, type.resource.kind, type.resource.version)
-            return
+            return self.decode_as(type.schema, body, type.resource.kind, type.resource.version, base)
         metadata = body.get("metadata")
         if metadata is not None:
             self._decode_metadata(type, metadata)
@@ -74,13 +75,17 @@ class UpstreamRules:
         rest = dict(body)
         body.clear()
         body.update(envelope | rest)
+        return True
 
-    def decode_as(self, schema: Schema, body: Object, kind: str, version: str) -> None:
-        """Decode a body of any published kind in place. Raises BadRequest in Go's words."""
+    def decode_as(self, schema: Schema, body: Object, kind: str, version: str, base: Object = NOTHING) -> bool:
+        """As `decode`, for a body of any published kind. Raises BadRequest in Go's words."""
+        self._decoders.unknown.clear()
         try:
-            compile_decoder(schema, self._decoders)(body)
+            decode = compile_decoder(schema, self._decoders)
+            decode(body, base) if base else decode(body)
         except (Mismatch, ValueError) as error:
             raise _undecodable(kind, version, error) from error
+        return bool(self._decoders.unknown)
 
     def _decode_metadata(self, type: ResourceType, metadata: Object) -> None:
         decoder = compile_decoder(self._registry.definition(OBJECT_META), self._decoders)
@@ -104,8 +109,17 @@ class UpstreamRules:
 
     def prepare_update(self, type: ResourceType, body: Object, old: Object, subresource: str) -> None:
         """Defaults `body` first: a change is one only against what the defaults make of it."""
-        self.default(type, body)
+        if subresource == "status" and not strategy.is_custom(type):
+            self._default_status(type, body)
+        else:
+            self.default(type, body)
         strategy.prepare_update(type, body, old, subresource)
+
+    def _default_status(self, type: ResourceType, body: Object) -> None:
+        """The rest will be what it was."""
+        part: Object = {field: body[field] for field in _NOT_OF_SPEC if field in body}
+        self.default_as(type.schema, part)
+        body.update((field, part[field]) for field in _NOT_OF_SPEC if field in part)
 
     def default(self, type: ResourceType, body: Object) -> None:
         behaviour = custom.behaviour_of(type)

@@ -6,13 +6,17 @@ the object, all plugins look at it once more.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Literal
 
-from twinplane.controlplane.admission.contract import AdmissionRequest
-from twinplane.controlplane.api.runtime import Call
+from twinplane.controlplane.admission.contract import AdmissionPlugin, AdmissionRequest
+from twinplane.controlplane.admission.plugin import Plugin
+from twinplane.controlplane.api.runtime import Call, ServerRuntime
 from twinplane.kubeclient.contract import Object
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+_PLANS = 4096
+"""Kinds of requests of which it is remembered whose plug-ins concern them; custom types come and go."""
 
 
 class Admission:
@@ -46,7 +50,8 @@ class Admission:
             call.annotations,
             requested=call.type.resource,
         )
-        self._handling = [plugin for plugin in call.runtime.admission if plugin.handles(self._request)]
+        self._runtime = call.runtime
+        self._handling = _handling(call.runtime, self._request)
 
     async def admit(self) -> None:
         """May change the new object in place. Raises what a plugin refuses with."""
@@ -66,7 +71,38 @@ class Admission:
         for plugin in self._handling:
             await plugin.validate(self._request)
 
+    async def state(self) -> Hashable | None:
+        """Equal states mean equal verdicts on equal pods; None when that cannot be said of a plugin."""
+        cache = self._runtime.cache
+        found: list[Hashable] = []
+        for plugin in self._handling:
+            reads = plugin.reads if isinstance(plugin, Plugin) else None
+            if reads is None or not isinstance(plugin, Plugin):
+                return None
+            found += (plugin.name, await plugin.state(self._request))
+            found += [cache.collection(resource).revision for resource in reads]
+        return tuple(found)
+
     async def run(self) -> None:
         """Both halves, for requests that no rules of a type come between."""
         await self.admit()
         await self.validate()
+
+
+def _handling(runtime: ServerRuntime, request: AdmissionRequest) -> list[AdmissionPlugin]:
+    key = (request.operation, request.resource, request.subresource, bool(request.namespace))
+    plans = runtime.admission_plans
+    plan = plans.get(key)
+    if plan is None:
+        if len(plans) >= _PLANS:
+            plans.clear()
+        plan = plans[key] = tuple(_plan(runtime.admission, request))
+    return [plugin for plugin, is_asked in plan if not is_asked or plugin.handles(request)]
+
+
+def _plan(plugins: Iterable[AdmissionPlugin], request: AdmissionRequest) -> Iterator[tuple[AdmissionPlugin, bool]]:
+    """Without those that will never handle such a request; True: it must be asked every time."""
+    for plugin in plugins:
+        by_type = isinstance(plugin, Plugin) and plugin.by_type
+        if not by_type or plugin.handles(request):
+            yield plugin, not by_type

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from random import Random
-from uuid import UUID
 
 import orjson
 
 from twinplane.controlplane.api import ownership
 from twinplane.controlplane.api.contract import Response
-from twinplane.controlplane.api.encoding import encode
+from twinplane.controlplane.api.encoding import dump, to_store
 from twinplane.controlplane.api.extensions.customresources.conversion import learn
 from twinplane.controlplane.api.objects.keys import key_of
 from twinplane.controlplane.api.options import WriteOptions, write_options
 from twinplane.controlplane.api.runtime import Call
+from twinplane.controlplane.api.verbs import replicas
 from twinplane.controlplane.api.verbs.admission import Admission
 from twinplane.controlplane.api.verbs.write import decode_body, fit_namespace, now, settle, validate, written
 from twinplane.controlplane.store.contract import KeyExists
@@ -23,6 +24,9 @@ from twinplane.kubeclient.errors import ApiError, already_exists, bad_request
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX = 5
+_UUID_MASK = (1 << 128) - 1 & ~(0xF000 << 64) & ~(0xC000 << 48)
+_UUID_VERSION_4 = 0x4000 << 64 | 0x8000 << 48
+"""The bits that RFC 9562 fixes."""
 _LONGEST_BASE = 63 - _SUFFIX
 _NAME_ATTEMPTS = 8
 """As upstream (RetryGenerateName)."""
@@ -33,18 +37,51 @@ async def create(call: Call) -> Response:
     if call.name or (call.type.resource.namespaced and not call.namespace):
         raise ApiError("MethodNotAllowed", "the server does not allow this method on the requested resource")
     options = write_options(call.request, "CreateOptions")
+    key = replicas.key_of(call, options)
+    pod = None if key is None else await replicas.prepared(call, key, options, now(call.runtime))
+    if pod is not None:
+        pod["metadata"]["uid"] = _uid(call.runtime.random)
+        _name(call, pod["metadata"])
+        return written(call, await _store_named(call, pod, options, generated=True), 201)
     body = call.to_stored(decode_body(call, options))
-    return written(call, await create_stored(call, body, options), 201)
+    return written(call, await create_stored(call, body, options, key=key), 201)
 
 
-async def create_stored(call: Call, body: Object, options: WriteOptions, *, track: bool = True) -> bytes:
-    """Store a decoded body of the stored type. Raises AlreadyExists, Invalid and whatever admission says."""
+async def create_stored(
+    call: Call, body: Object, options: WriteOptions, *, track: bool = True, key: Hashable | None = None
+) -> bytes:
+    """Store a decoded body of the stored type. Raises AlreadyExists, Invalid and whatever admission says.
+
+    `key` is what the prepared pod is remembered by, for those that are like it.
+    """
     _begin(call, body)
     metadata = body["metadata"]
     generated = not metadata.get("name") and bool(metadata.get("generateName"))
     if generated:
-        metadata["name"] = _generate(metadata["generateName"], call.runtime.random)
-    await _prepare(call, body, options, track=track)
+        _name(call, metadata)
+    if key is not None and generated:
+        await _prepare_template(call, body, options, key)
+    else:
+        await _prepare(call, body, options, track=track)
+    return await _store_named(call, body, options, generated=generated)
+
+
+async def _prepare_template(call: Call, body: Object, options: WriteOptions, key: Hashable) -> None:
+    state = await replicas.state_of(call, body, options)
+    before = frozenset(call.annotations)
+    await _prepare(call, body, options, track=True)
+    if state is None or call.warnings or await replicas.state_of(call, body, options) != state:
+        return
+    replicas.remember(call, key, body, state, before)
+
+
+def _name(call: Call, metadata: Object) -> None:
+    metadata["name"] = _generate(metadata["generateName"], call.runtime.random)
+
+
+async def _store_named(call: Call, body: Object, options: WriteOptions, *, generated: bool) -> bytes:
+    """Under its name, or under another one when that was generated and is taken."""
+    metadata = body["metadata"]
     for attempt in range(_NAME_ATTEMPTS):
         try:
             value = await _store(call, body, options)
@@ -53,7 +90,7 @@ async def create_stored(call: Call, body: Object, options: WriteOptions, *, trac
         except KeyExists as error:
             if not generated or attempt == _NAME_ATTEMPTS - 1:
                 raise _exists(call, metadata["name"], error) from None
-            metadata["name"] = _generate(metadata["generateName"], call.runtime.random)
+            _name(call, metadata)
     raise AssertionError("the last attempt raises")
 
 
@@ -67,7 +104,7 @@ def _begin(call: Call, body: Object) -> None:
     fit_namespace(call, metadata)
     for field in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
         metadata.pop(field, None)
-    metadata["uid"] = str(UUID(int=call.runtime.random.getrandbits(128), version=4))
+    metadata["uid"] = _uid(call.runtime.random)
     metadata["creationTimestamp"] = now(call.runtime)
 
 
@@ -90,14 +127,20 @@ async def _prepare(call: Call, body: Object, options: WriteOptions, *, track: bo
 async def _store(call: Call, body: Object, options: WriteOptions) -> bytes:
     runtime, resource = call.runtime, call.stored.resource
     name = body["metadata"]["name"]
-    value = encode(body, resource)
+    form = to_store(body, resource)
+    value = dump(form)
     if options.dry_run:
         entry = runtime.cache.get(resource, call.namespace, name)
         if entry is not None:
             raise KeyExists(None)
         return value.replace(b'"resourceVersion":"",', b"", 1)
-    record = await runtime.store.create(key_of(resource, call.namespace, name), value)
-    await settle(runtime, record.revision)
+    key = key_of(resource, call.namespace, name)
+    runtime.cache.announce(key, value, form)
+    try:
+        record = await runtime.store.create(key, value)
+        await settle(runtime, record.revision)
+    finally:
+        runtime.cache.forget(key)
     return record.value
 
 
@@ -107,6 +150,12 @@ def _exists(call: Call, name: str, error: KeyExists) -> ApiError:
     if error.record is not None and "deletionTimestamp" in orjson.loads(error.record.value)["metadata"]:
         refusal.message = f"object is being deleted: {refusal.message}"
     return refusal
+
+
+def _uid(random: Random) -> str:
+    """A UUID of version 4, written down without the detour over `uuid.UUID`."""
+    digits = f"{random.getrandbits(128) & _UUID_MASK | _UUID_VERSION_4:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _generate(base: str, random: Random) -> str:

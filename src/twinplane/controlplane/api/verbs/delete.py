@@ -212,7 +212,7 @@ async def delete_collection(call: Call) -> Response:
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def one(entry: Entry) -> bytes | None:
-        route = replace(call.route, name=entry.name, namespace=entry.namespace, verb="delete")
+        route = call.route._replace(name=entry.name, namespace=entry.namespace, verb="delete")
         async with places:
             try:
                 return (await delete_stored(replace(call, route=route), options))[1]

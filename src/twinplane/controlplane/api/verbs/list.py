@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from twinplane.controlplane.api.contract import Response
-from twinplane.controlplane.api.encoding import list_bytes
+from twinplane.controlplane.api.encoding import list_pieces
 from twinplane.controlplane.api.extensions.customresources.conversion import learn
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.keys import prefix_of
@@ -166,8 +166,10 @@ def _answer(view: View, page: Page, token: str) -> Response:
     if view.shows_stored_bytes and not view.accepted.yaml:
         items = (entry.value for entry in page.entries)
         kind = f"{resource.kind}List"
-        body = list_bytes(kind, resource.api_version, page.revision, items, continue_=token, remaining=page.remaining)
-        return Response(200, body)
+        pieces = list_pieces(
+            kind, resource.api_version, page.revision, items, continue_=token, remaining=page.remaining
+        )
+        return Response(200, pieces=pieces) if len(pieces) > 1 else Response(200, pieces[0])
     return respond(_shown(view, page, token), yaml=view.accepted.yaml)
 
 

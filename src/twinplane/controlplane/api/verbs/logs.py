@@ -5,6 +5,7 @@ from __future__ import annotations
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.options import boolean, integer
 from twinplane.controlplane.api.runtime import Call
+from twinplane.controlplane.api.streams.websocket import LOG_PROTOCOLS, framed, is_upgrade
 from twinplane.controlplane.api.verbs.get import found
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import FieldError, bad_request, invalid, not_found
@@ -31,7 +32,10 @@ async def log(call: Call) -> Response:
         raise not_found("", "nodes", node_name)
     passed = {name: query[name] for name in _PASSED_ON if name in query}
     path = f"/containerLogs/{call.namespace}/{call.name}/{container}"
-    return await call.runtime.kubelet.get(node.object, path, passed)
+    answer = await call.runtime.kubelet.get(node.object, path, passed)
+    if is_upgrade(call.request.headers):
+        return framed(call.request.headers, answer, LOG_PROTOCOLS)
+    return answer
 
 
 def _check_numbers(call: Call) -> None:

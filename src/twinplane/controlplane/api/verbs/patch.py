@@ -7,10 +7,12 @@ from typing import Any
 
 from twinplane.controlplane.api import bodies, ownership
 from twinplane.controlplane.api.contract import Response
+from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.options import WriteOptions, invalid_options, write_options
-from twinplane.controlplane.api.patch import json_patch, merge_patch, strategic
+from twinplane.controlplane.api.patch import json_patch, merge_patch, server_side_apply, strategic
 from twinplane.controlplane.api.runtime import Call
 from twinplane.controlplane.api.types.contract import ResourceType
+from twinplane.controlplane.api.types.decoding import NOTHING
 from twinplane.controlplane.api.verbs.create import create_stored
 from twinplane.controlplane.api.verbs.get import missing
 from twinplane.controlplane.api.verbs.write import Update, check_fields, update_stored, written
@@ -35,8 +37,8 @@ async def patch(call: Call) -> Response:
         return await _apply(call, options)
     apply = patch_function(call, media, call.type)
 
-    def change(old: Object) -> Object:
-        return call.to_stored(_patched(call, apply, call.to_requested(old), options))
+    def change(entry: Entry) -> Object:
+        return call.to_stored(_patched(call, apply, call.to_requested(entry.parsed()), options))
 
     if call.entry() is None:
         raise missing(call)
@@ -82,7 +84,8 @@ def _patched(call: Call, apply: Patch, old: Object, options: WriteOptions) -> Ob
     if not isinstance(new, dict):
         raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: the patch is not an object')
     check_identity(call, new)
-    check_fields(call, call.type, new, options)
+    # Another version's form of an object has not been decoded before.
+    check_fields(call, call.type, new, options, lambda: apply(old), base=NOTHING if call.type.storage else old)
     return new
 
 
@@ -112,9 +115,13 @@ async def _apply(call: Call, options: WriteOptions) -> Response:
     """Server-side apply: the body is what this manager wants; fields that it no longer names are given up."""
     wanted = _applied_body(call)
     check_identity(call, wanted)
-    check_fields(call, call.type, wanted, options)
+    server_side_apply.check(wanted, call.type.schema, call.type.resource.api_version)
+    _check_strictly(call, options)
+    check_fields(call, call.type, wanted, options, lambda: _applied_body(call))
     while call.entry() is not None or call.subresource:
-        update = Update(lambda old: _merged(call, call.to_requested(old), wanted, options), options, track=False)
+        update = Update(
+            lambda entry: _merged(call, call.to_requested(entry.parsed()), wanted, options), options, track=False
+        )
         try:
             return written(call, await update_stored(call, update))
         except ApiError as error:
@@ -123,6 +130,15 @@ async def _apply(call: Call, options: WriteOptions) -> Response:
     if (wanted["metadata"] or {}).get("uid"):
         raise missing(call)
     return written(call, await create_stored(call, _merged(call, None, wanted, options), options, track=False), 201)
+
+
+def _check_strictly(call: Call, options: WriteOptions) -> None:
+    """Keys that occur twice: refused by field validation Strict, warned of by Warn."""
+    problem = bodies.duplicate_yaml_keys(call.request.body) if options.field_validation != "Ignore" else ""
+    if problem and options.field_validation == "Strict":
+        raise bad_request(f"error strict decoding YAML: {problem}")
+    if problem:
+        call.warnings.append(problem.replace("\n", " "))
 
 
 def _merged(call: Call, live: Object | None, wanted: Object, options: WriteOptions) -> Object:

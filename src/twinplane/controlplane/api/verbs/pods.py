@@ -38,13 +38,14 @@ async def bind(call: Call) -> Response:
     if not target.get("name"):
         raise invalid("", "Binding", call.name, [FieldError("FieldValueRequired", "target.name")])
     await Admission(call, "CREATE", binding, None, options.body(), dry_run=options.dry_run).run()
-    await update_stored(call, Update(lambda pod: _bound(call, pod, binding), options, own=True))
+    await update_stored(call, Update(lambda entry: _bound(call, entry.object, binding), options, own=True))
     return respond(CREATED, 201)
 
 
 def _bound(call: Call, pod: Object, binding: Object) -> Object:
+    """Another pod; what it has in common with `pod` is shared."""
     node = binding["target"]["name"]
-    metadata, spec = pod["metadata"], pod["spec"]
+    metadata, spec = dict(pod["metadata"]), dict(pod["spec"])
     name = metadata["name"]
 
     def refuse(why: str) -> ApiError:
@@ -65,9 +66,9 @@ def _bound(call: Call, pod: Object, binding: Object) -> Object:
             metadata[field] = {**(metadata.get(field) or {}), **binding["metadata"][field]}
     scheduled: Object = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now(call.runtime)}
     scheduled["lastProbeTime"] = None
-    status = pod.setdefault("status", {})
-    status["conditions"] = with_condition(status.get("conditions") or [], scheduled)
-    return pod
+    status = pod.get("status") or {}
+    status = {**status, "conditions": with_condition(status.get("conditions") or [], scheduled)}
+    return {**pod, "metadata": metadata, "spec": spec, "status": status}
 
 
 async def evict(call: Call) -> Response:
@@ -87,7 +88,7 @@ async def evict(call: Call) -> Response:
 
 
 def _of_pod(call: Call) -> Call:
-    return replace(call, route=replace(call.route, subresource="", verb="delete"))
+    return replace(call, route=call.route._replace(subresource="", verb="delete"))
 
 
 def _may_go_freely(pod: Object) -> bool:
@@ -104,11 +105,12 @@ async def _spend_budget(call: Call, pod: Object, options: WriteOptions) -> None:
     resource = POD_DISRUPTION_BUDGETS
     budgets = call.runtime.registry.lookup(resource.group, resource.version, resource.plural)
     assert budgets is not None, "a built-in type"
-    route = replace(
-        call.route, group=resource.group, resource=resource.plural, name=name, subresource="status", verb="update"
+    route = call.route._replace(
+        group=resource.group, resource=resource.plural, name=name, subresource="status", verb="update"
     )
     of_budget = replace(call, route=route, type=budgets, stored=budgets)
-    await update_stored(of_budget, Update(lambda body: _spent(call, body, pod["metadata"]["name"]), options, own=True))
+    spend = Update(lambda entry: _spent(call, entry.parsed(), pod["metadata"]["name"]), options, own=True)
+    await update_stored(of_budget, spend)
 
 
 def _budget_of(call: Call, pod: Object) -> Object | None:

@@ -12,6 +12,7 @@ from twinplane.controlplane.api.verbs.admission import Admission
 from twinplane.controlplane.api.verbs.get import found, missing
 from twinplane.controlplane.api.verbs.pods import decoded
 from twinplane.controlplane.api.verbs.write import decode_body, now
+from twinplane.controlplane.api.views import negotiate
 from twinplane.controlplane.auth.contract import Attributes, UserInfo
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import FieldError, bad_request, invalid
@@ -23,7 +24,8 @@ async def create_review(call: Call) -> Response:
     options = write_options(call.request, "CreateOptions")
     body = decode_body(call, options)
     await Admission(call, "CREATE", body, None, options.body(), dry_run=options.dry_run).run()
-    return respond(await REVIEWS[call.type.resource.kind](call, body), 201)
+    accepted = negotiate(call.request.headers.get("accept", ""), tables=False)
+    return respond(await REVIEWS[call.type.resource.kind](call, body), 201, yaml=accepted.yaml)
 
 
 async def _token_review(call: Call, body: Object) -> Object:
@@ -116,7 +118,22 @@ def _attributes(spec: Object, user: UserInfo) -> Attributes:
         return Attributes(user, other.get("verb", ""), path=other.get("path", ""))
     resource = spec["resourceAttributes"]
     fields = ("verb", "group", "version", "resource", "subresource", "namespace", "name")
-    return Attributes(user, **{field: resource.get(field, "") for field in fields})
+    selector = _field_selector(resource.get("fieldSelector") or {})
+    return Attributes(user, **{field: resource.get(field, "") for field in fields}, field_selector=selector)
+
+
+def _field_selector(asked: Object) -> str:
+    """What a review limits a list or watch to, in the notation of a query; what no query can say limits nothing."""
+    if asked.get("rawSelector"):
+        return str(asked["rawSelector"])
+    signs = {"In": "=", "NotIn": "!="}
+    terms = []
+    for term in asked.get("requirements") or ():
+        values = term.get("values") or []
+        if term.get("operator") in signs and len(values) == 1:
+            value = "".join(f"\\{character}" if character in ",=\\" else character for character in values[0])
+            terms.append(f"{term.get('key', '')}{signs[term['operator']]}{value}")
+    return ",".join(terms)
 
 
 def _shown(user: UserInfo) -> Object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twinplane.controlplane.api.contract import Response
+from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.options import WriteOptions, write_options
 from twinplane.controlplane.api.runtime import Call
 from twinplane.controlplane.api.verbs.create import create_stored
@@ -10,7 +11,6 @@ from twinplane.controlplane.api.verbs.get import missing
 from twinplane.controlplane.api.verbs.write import Update, decode_body, fit_namespace, update_stored, written
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import bad_request
-from twinplane.kubeclient.meta import copied
 
 _CREATED_BY_UPDATE = frozenset(
     {
@@ -25,13 +25,22 @@ _CREATED_BY_UPDATE = frozenset(
 
 async def update(call: Call) -> Response:
     options = write_options(call.request, "UpdateOptions")
-    body = decode_body(call, options)
-    fit_name(call, body)
-    wanted = call.to_stored(body)
+    wanted = _wanted(call, options)
     if call.entry() is None:
         return await _create(call, wanted, options)
-    value = await update_stored(call, Update(lambda _: copied(wanted), options))
-    return written(call, value)
+    first = [wanted]
+
+    def change(_: Entry) -> Object:
+        """Whoever lost against another write begins anew with what was sent."""
+        return first.pop() if first else _wanted(call, options)
+
+    return written(call, await update_stored(call, Update(change, options)))
+
+
+def _wanted(call: Call, options: WriteOptions) -> Object:
+    body = decode_body(call, options)
+    fit_name(call, body)
+    return call.to_stored(body)
 
 
 def fit_name(call: Call, body: Object) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import orjson
 
@@ -33,6 +35,8 @@ async def watch(call: Call) -> Response:
         await fresh(call, asked)
         converts = "converter" in call.type.extra and call.type.storage is not None
         as_stored = View(call.stored, Accepted(), "", view.rules, view.clock)
+        if call.request.shares and view.shows_stored_bytes and not converts:
+            view = replace(view, shared=True)
         watcher = _begin(call, options, selection, as_stored if converts else view, asked)
     except TooOld as error:
         return Response(200, stream=_only(_error_event(expired(str(error)))))
@@ -76,7 +80,7 @@ class Limited:
     def __aiter__(self) -> Limited:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> Any:
         return await self._watcher.__anext__()
 
     async def aclose(self) -> None:

@@ -6,20 +6,21 @@ back the entry that was stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twinplane.clock import rfc3339
 from twinplane.controlplane.api import bodies, ownership
 from twinplane.controlplane.api.contract import Response
-from twinplane.controlplane.api.encoding import encode, stamp
+from twinplane.controlplane.api.encoding import dump, stamp, to_store
 from twinplane.controlplane.api.extensions.customresources.conversion import learn
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.keys import key_of
 from twinplane.controlplane.api.options import WriteOptions, revision
 from twinplane.controlplane.api.runtime import Call, ServerRuntime, answer
 from twinplane.controlplane.api.types.contract import ResourceType
+from twinplane.controlplane.api.types.decoding import NOTHING
 from twinplane.controlplane.api.verbs.admission import Admission
 from twinplane.controlplane.api.verbs.get import found
 from twinplane.controlplane.store.contract import RevisionConflict
@@ -40,25 +41,51 @@ _UNCONDITIONAL_REFUSED = frozenset(
 )
 """Types whose updates must name a resourceVersion (upstream's AllowUnconditionalUpdate is false); custom ones, too."""
 
-Change = Callable[[Object], Object]
-"""A fresh copy of the stored object -> what it is to become, in the stored version."""
+Change = Callable[[Entry], Object]
+"""The stored object -> what it is to become, in the stored version; nobody else may have a part of it."""
 
 
 def decode_body(call: Call, options: WriteOptions) -> Object:
     """The request's body as an object of the requested type, checked for unknown fields and wrong types."""
     content_type = call.request.headers.get("content-type", "")
-    body = bodies.decode(call.request.body, content_type, call.type, call.runtime.registry)
+    if bodies.media_type(content_type) == bodies.PROTOBUF:
+        # As upstream: there is no strict decoding of protobuf, whatever was asked for.
+        options = replace(options, field_validation="Ignore")
+
+    def read() -> Object:
+        return bodies.decode(call.request.body, content_type, call.type, call.runtime.registry)
+
+    body = read()
     duplicates = bodies.duplicate_fields(call.request.body) if options.field_validation == "Strict" else []
-    check_fields(call, call.type, body, options, duplicates)
+    check_fields(call, call.type, body, options, read, duplicates=duplicates)
     return body
 
 
 def check_fields(
-    call: Call, type: ResourceType, body: Object, options: WriteOptions, duplicates: list[str] | None = None
+    call: Call,
+    type: ResourceType,
+    body: Object,
+    options: WriteOptions,
+    again: Callable[[], Object],
+    *,
+    duplicates: Sequence[str] = (),
+    base: Object = NOTHING,
 ) -> None:
-    """Field validation as asked for (Strict refuses, Warn warns), then Go's decoding. Changes `body` in place."""
+    """Go's decoding, and field validation as asked for (Strict refuses, Warn warns). Changes `body` in place.
+
+    What `body` shares with `base` has been through this before. `again` makes the body anew, to look for the unknown
+    fields that decoding dropped from it: most bodies have none.
+    """
     rules = call.runtime.rules
-    problems = [] if options.field_validation == "Ignore" else [*rules.unknown_fields(type, body), *(duplicates or ())]
+    problems: list[str] = []
+    is_checked = options.field_validation != "Ignore"
+    if not type.schema.reference:
+        problems = rules.unknown_fields(type, body) if is_checked else []
+        rules.decode(type, body)
+    elif rules.decode(type, body, base) and is_checked:
+        problems = rules.unknown_fields(type, again(), base)
+    if is_checked:
+        problems += duplicates
     if problems and options.field_validation == "Strict":
         kind, version = type.resource.kind, type.resource.version
         found = ", ".join(problems)
@@ -66,7 +93,6 @@ def check_fields(
             f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {found}'
         )
     call.warnings += problems
-    rules.decode(type, body)
 
 
 def fit_namespace(call: Call, metadata: dict[str, Any]) -> None:
@@ -103,7 +129,10 @@ class Update:
     track: bool = True
     """False when `change` has done the managed fields itself (server-side apply)."""
     own: bool = False
-    """A change that the server itself makes (a binding, a spent budget): no strategy, admission or validation."""
+    """A change that the server itself makes (a binding, a spent budget): no strategy, admission or validation.
+
+    It always changes something.
+    """
 
 
 async def update_stored(call: Call, update: Update) -> bytes:
@@ -121,14 +150,15 @@ async def _update_stored(call: Call, update: Update) -> bytes:
     runtime = call.runtime
     for _ in range(ATTEMPTS):
         entry = found(call)
-        old = entry.parsed()
-        new = update.change(entry.parsed())
+        new = update.change(entry)
         check_preconditions(call, new, entry)
         if not update.own:
+            old = entry.parsed()
             await _prepare(call, update, new, old)
-        if new == old:
-            return entry.value
-        value = encode(new, call.stored.resource)
+            if new == old:
+                return entry.value
+        form = to_store(new, call.stored.resource)
+        value = dump(form)
         if update.options.dry_run:
             return stamp(value, entry.revision)
         try:
@@ -136,11 +166,14 @@ async def _update_stored(call: Call, update: Update) -> bytes:
                 deleted = await runtime.store.delete(entry.key, entry.revision)
                 await settle(runtime, deleted.revision)
                 return stamp(value, deleted.revision)
+            runtime.cache.announce(entry.key, value, form)
             record = await runtime.store.update(entry.key, value, entry.revision)
+            await settle(runtime, record.revision)
         except RevisionConflict as error:
             await _catch_up(runtime, error)
             continue
-        await settle(runtime, record.revision)
+        finally:
+            runtime.cache.forget(entry.key)
         return record.value
     raise modified(call)
 

@@ -8,7 +8,6 @@ from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.daemonset import rollout
 from twinplane.controlplane.controllers.daemonset.placement import Fit, by_node, fit, node_of, pod_for
 from twinplane.controlplane.controllers.expectations import TIMEOUT_SECONDS, Expectations
-from twinplane.controlplane.controllers.node_fit import taints_of
 from twinplane.controlplane.controllers.ownership import Ownership, key_of
 from twinplane.controlplane.controllers.podcontrol import PodControl, gathered, is_namespace_terminating, slow_start
 from twinplane.controlplane.controllers.pods import available_in, phase_of
@@ -17,6 +16,7 @@ from twinplane.controlplane.controllers.status import write_status
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import is_deleting, labels_of, name_of, namespace_of, uid_of
+from twinplane.kubeclient.node_fit import taints_of
 from twinplane.kubeclient.resources import DAEMON_SETS, NODES, PODS
 
 BURST = 250

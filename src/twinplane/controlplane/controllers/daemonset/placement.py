@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from twinplane.controlplane.controllers.node_fit import matches_node, taints_of, untolerated
 from twinplane.controlplane.controllers.pods import pod_from_template
 from twinplane.controlplane.controllers.revisions import HASH_LABEL
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import annotations_of, created_at, name_of
+from twinplane.kubeclient.node_fit import matches_node, taints_of, untolerated
 from twinplane.kubeclient.resources import DAEMON_SETS
 
 _GENERATION_ANNOTATION = "deprecated.daemonset.template.generation"

@@ -150,7 +150,13 @@ class GarbageCollector:
         if owners.solid:
             if owners.dangling or owners.waiting:
                 await self._patch_owners(resource, body, owners.solid)
-        elif owners.waiting and self._graph.dependents(uid_of(body)):
+        elif owners.waiting and (dependents := self._graph.dependents(uid_of(body))):
+            if _blocks_any(body) and any(self._is_foreground(node) for node in dependents):
+                # A circle: each would wait for the next one for ever.
+                await self._patch_owners(
+                    resource, body, [{**one, "blockOwnerDeletion": False} for one in owner_references(body)]
+                )
+                return
             # Its own dependents go first, as its owner asked for itself.
             await self._delete(resource, body, "Foreground")
         elif owners.waiting or owners.dangling:
@@ -262,6 +268,10 @@ class GarbageCollector:
     def _is_foreground(self, node: Node) -> bool:
         found = self._object(node)
         return found is not None and is_foreground(found)
+
+
+def _blocks_any(body: Object) -> bool:
+    return any(reference.get("blockOwnerDeletion") for reference in owner_references(body))
 
 
 def _is_collected(resource: Resource) -> bool:

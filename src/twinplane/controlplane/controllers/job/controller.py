@@ -30,6 +30,7 @@ from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import (
     condition_is,
     conditions_of,
+    controller_of,
     finalizers_of,
     is_deleting,
     name_of,
@@ -65,12 +66,13 @@ class JobController:
         self._clock = context.clock
         self._events = context.events
         self._jobs = context.informers.of(JOBS)
+        self._pods = context.informers.of(PODS)
         self._expectations = Expectations(context.clock)
         self._control = PodControl(context.client, context.events)
         self._ownership = Ownership(
             context.client,
             self._jobs,
-            context.informers.of(PODS),
+            self._pods,
             selector=selector_of_job,
             expectations=self._expectations,
         )
@@ -84,12 +86,31 @@ class JobController:
             if new is None:
                 self._expectations.forget(key_of(body))
                 self._failures.pop(uid_of(body), None)
+                for pod in self._ownership.of(body):
+                    pod_changed(None, pod)
             enqueue(key_of(body))
+
+        def pod_changed(old: Object | None, new: Object | None) -> None:
+            if new is not None and is_tracked(new) and self._is_abandoned(new):
+                enqueue(Key(namespace_of(new), name_of(new), PODS.kind))
 
         self._jobs.add_handler(changed)
         self._ownership.watch(enqueue)
+        self._pods.add_handler(pod_changed)
+
+    def _is_abandoned(self, pod: Object) -> bool:
+        """Nobody counts it: its Job is gone or let go of it."""
+        owner = controller_of(pod)
+        if owner is not None and (owner["kind"], owner["apiVersion"]) != (JOBS.kind, JOBS.api_version):
+            return False
+        return self._ownership.owner_of(pod) is None
 
     async def reconcile(self, key: Key) -> float | None:
+        if key.kind == PODS.kind:
+            pod = self._pods.get(key.name, key.namespace)
+            if pod is not None and is_tracked(pod) and self._is_abandoned(pod):
+                await self._release([pod])
+            return None
         job = self._jobs.get(key.name, key.namespace)
         if job is None or job["spec"].get("managedBy", THIS_CONTROLLER) != THIS_CONTROLLER:
             return None

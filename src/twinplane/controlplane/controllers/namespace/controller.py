@@ -1,7 +1,8 @@
 """Empties namespaces that are being deleted, then lets them go.
 
-All types that the API server serves at the moment are emptied, pods last in patience: what is left (finalizers, pods
-that end gracefully) is waited for, and told in the namespace's conditions, which `kubectl get ns -o yaml` shows.
+All types that the API server serves at the moment are emptied, pods first: while any is left, nothing is taken from it
+that it may need (its NetworkPolicies, its Secrets). What is left (finalizers, pods that end gracefully) is waited for,
+and told in the namespace's conditions, which `kubectl get ns -o yaml` shows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ FINALIZER = "kubernetes"
 RETRY_SECONDS = (0.25, 15.0)
 """A namespace whose content is not gone yet is looked at again; the pause doubles."""
 GRACE_DEFAULT = 30
+_PODS = f"{PODS.plural}.{PODS.group}"
 
 
 @dataclass
@@ -91,7 +93,9 @@ class NamespaceController:
 
     async def _empty(self, namespace: str) -> Remains:
         remains = Remains()
-        for resource in self._types():
+        for resource in sorted(self._types(), key=lambda resource: resource != PODS):
+            if _PODS in remains.objects:
+                break
             try:
                 await self._empty_type(namespace, resource, remains)
             except ApiError as error:
@@ -110,8 +114,7 @@ class NamespaceController:
         left = (await self._client.list(resource, namespace)).items
         if not left:
             return
-        qualified = f"{resource.plural}.{resource.group}" if resource.group else f"{resource.plural}."
-        remains.objects[qualified] += len(left)
+        remains.objects[f"{resource.plural}.{resource.group}"] += len(left)
         for body in left:
             remains.finalizers.update(finalizers_of(body))
             if resource == PODS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
-from twinplane.controlplane.controllers.node_fit import taints_of
 from twinplane.controlplane.controllers.nodelifecycle.conditions import (
     no_execute_key,
     no_schedule_keys,
@@ -30,6 +29,7 @@ from twinplane.kubeclient.meta import (
     namespace_of,
     with_condition,
 )
+from twinplane.kubeclient.node_fit import taints_of
 from twinplane.kubeclient.resources import LEASES, NODES, PODS
 
 LEASE_NAMESPACE = "kube-node-lease"

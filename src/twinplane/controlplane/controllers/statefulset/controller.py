@@ -6,7 +6,7 @@ from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.ownership import Ownership, key_of
 from twinplane.controlplane.controllers.podcontrol import is_namespace_terminating
 from twinplane.controlplane.controllers.pods import available_in
-from twinplane.controlplane.controllers.revisions import RevisionHistory, hash_of, template_of
+from twinplane.controlplane.controllers.revisions import RevisionHistory, template_of
 from twinplane.controlplane.controllers.statefulset import identity, rollout
 from twinplane.controlplane.controllers.status import write_status
 from twinplane.kubeclient.contract import Object
@@ -49,13 +49,13 @@ class StatefulSetController:
             if ordinal is not None:
                 pods[ordinal] = pod
         now = self._clock.now()
-        view = rollout.View(stateful_set, pods, hash_of(current), hash_of(update), now)
+        view = rollout.View(stateful_set, pods, name_of(current), name_of(update), now)
         try:
-            await self._apply(view, {hash_of(entry): entry for entry in (*others, current, update)})
+            await self._apply(view, {name_of(entry): entry for entry in (*others, current, update)})
         finally:
             status = rollout.status_of(view, name_of(current), name_of(update))
             await write_status(self._client, STATEFUL_SETS, stateful_set, status)
-        in_use = {identity.revision_of(pod) for pod in pods.values()} | {hash_of(current)}
+        in_use = {identity.revision_of(pod) for pod in pods.values()} | {name_of(current)}
         await self._history.clean_up(stateful_set, others, in_use)
         return self._next_available(view)
 
@@ -88,7 +88,7 @@ class StatefulSetController:
     async def _create(self, stateful_set: Object, revision: Object, ordinal: int) -> None:
         for template in identity.claim_templates(stateful_set):
             await self._create_claim(stateful_set, template, ordinal)
-        pod = identity.pod_for(stateful_set, template_of(revision), hash_of(revision), ordinal)
+        pod = identity.pod_for(stateful_set, template_of(revision), name_of(revision), ordinal)
         name = name_of(pod)
         try:
             await self._client.create(PODS, pod, namespace_of(stateful_set))

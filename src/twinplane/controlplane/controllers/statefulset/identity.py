@@ -33,14 +33,14 @@ def first_ordinal(stateful_set: Object) -> int:
     return int((stateful_set["spec"].get("ordinals") or {}).get("start", 0))
 
 
-def pod_for(stateful_set: Object, template: Object, revision_hash: str, ordinal: int) -> Object:
+def pod_for(stateful_set: Object, template: Object, revision: str, ordinal: int) -> Object:
     pod = pod_from_template(template, stateful_set, STATEFUL_SETS)
     name = f"{name_of(stateful_set)}-{ordinal}"
     metadata = pod["metadata"]
     del metadata["generateName"]
     metadata["name"] = name
     labels = metadata.setdefault("labels", {})
-    labels |= {POD_NAME_LABEL: name, POD_INDEX_LABEL: str(ordinal), HASH_LABEL: revision_hash}
+    labels |= {POD_NAME_LABEL: name, POD_INDEX_LABEL: str(ordinal), HASH_LABEL: revision}
     spec = pod["spec"]
     spec["hostname"] = name
     spec["subdomain"] = stateful_set["spec"].get("serviceName", "")

@@ -35,7 +35,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class View:
-    """`current` and `update` are revision hashes; `pods` is by ordinal."""
+    """`current` and `update` are names of revisions; `pods` is by ordinal."""
 
     stateful_set: Object
     pods: Mapping[int, Object]

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
-from twinplane.controlplane.controllers.node_fit import Taint, Toleration, taints_of, tolerates
 from twinplane.controlplane.controllers.ownership import key_of
 from twinplane.controlplane.controllers.pods import is_terminal
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.indexes import BY_NODE, by_node
 from twinplane.kubeclient.meta import conditions_of, is_deleting, name_of, namespace_of, time_of, uid_of, with_condition
+from twinplane.kubeclient.node_fit import Taint, Toleration, taints_of, tolerates
 from twinplane.kubeclient.resources import NODES, PODS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.persistentvolume.volumes import BY_CLAIM, by_claim, claims_of
-from twinplane.kubeclient.contract import Object, Resource
+from twinplane.kubeclient.contract import KubeClient, Object, Resource
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import finalizers_of, is_deleting, name_of, namespace_of
 from twinplane.kubeclient.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
@@ -71,8 +71,12 @@ class VolumeProtectionController:
             return
         else:
             finalizers = [*finalizers_of(body), finalizer]
-        try:
-            await self._client.update(resource, {**body, "metadata": {**body["metadata"], "finalizers": finalizers}})
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        await write_finalizers(self._client, resource, body, finalizers)
+
+
+async def write_finalizers(client: KubeClient, resource: Resource, body: Object, finalizers: list[str]) -> None:
+    try:
+        await client.update(resource, {**body, "metadata": {**body["metadata"], "finalizers": finalizers}})
+    except ApiError as error:
+        if error.code != 404:
+            raise

@@ -69,7 +69,7 @@ def plan(pod: Object, state: PodState, facts: Facts) -> Plan:
     create, attempt = sandbox_to_create(pod, state)
     if create:
         return _anew(pod, state, attempt)
-    made = Plan()
+    made = Plan(kill=_left_in_older_sandboxes(state))
     for container in ephemeral_containers_of(pod):
         if state.latest(container["name"]) is None:
             made.start.append(container)
@@ -82,6 +82,16 @@ def plan(pod: Object, state: PodState, facts: Facts) -> Plan:
         # All are done for good; sidecars have nobody left to serve.
         return Plan(kill_pod=True)
     return made
+
+
+def _left_in_older_sandboxes(state: PodState) -> list[Kill]:
+    """What the runtime did not end together with a sandbox that was replaced."""
+    current = state.sandbox.id if state.sandbox is not None else ""
+    return [
+        Kill(container, f"Container {container.name} runs in a sandbox that was replaced")
+        for container in state.containers
+        if container.state == "running" and container.sandbox_id != current
+    ]
 
 
 def sandbox_to_create(pod: Object, state: PodState) -> tuple[bool, int]:

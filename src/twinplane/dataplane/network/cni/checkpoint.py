@@ -35,6 +35,7 @@ def write(path: Path, known: Known) -> None:
         "limits": asdict(known.limits),
         "network": asdict(known.network),
         "cooling": known.pool.cooling,
+        "kept": known.pool.kept,
         "interfaces": [asdict(item) for item in known.pool.interfaces.values()],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,7 @@ def read(path: Path) -> Known | None:
         interfaces = [_interface(item) for item in content["interfaces"]]
         network = content["network"]
         return Known(
-            Pool({item.id: item for item in interfaces}, dict(content["cooling"])),
+            Pool({item.id: item for item in interfaces}, dict(content["cooling"]), _kept(content.get("kept") or {})),
             Limits(**content["limits"]),
             Network(tuple(network["vpc_cidrs"]), network["subnet_cidr"]),
         )
@@ -66,6 +67,10 @@ def read(path: Path) -> Known | None:
 def _interface(item: dict[str, Any]) -> Interface:
     addresses = {address: _owner(owner) for address, owner in item["addresses"].items()}
     return Interface(**(item | {"addresses": addresses}))
+
+
+def _kept(items: dict[str, Any]) -> dict[str, tuple[str, float]]:
+    return {address: (str(veth), float(until)) for address, (veth, until) in items.items()}
 
 
 def _owner(item: dict[str, Any] | None) -> Owner | None:

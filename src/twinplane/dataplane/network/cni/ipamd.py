@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,7 @@ from twinplane.dataplane.network import nftables
 from twinplane.dataplane.network.cni import checkpoint, host, protocol, wiring
 from twinplane.dataplane.network.cni.checkpoint import Known
 from twinplane.dataplane.network.cni.interfaces import Interfaces
-from twinplane.dataplane.network.cni.pool import Interface, Limits, Owner, Pool
+from twinplane.dataplane.network.cni.pool import KEPT_SECONDS, Interface, Limits, Owner, Pool
 from twinplane.dataplane.network.cni.protocol import CniError, Request
 from twinplane.dataplane.network.cni.settings import Settings
 from twinplane.dataplane.network.cni.supply import Supply
@@ -140,8 +140,9 @@ class Ipamd:
         connected = await self._in_thread(partial(wiring.connected, self.settings.veth_prefix))
         for address, owner in self.pool.owned().items():
             if address not in connected:
-                # No cool-down: after a reboot all pods need their addresses at once.
-                await self._forget(address, owner, 0.0)
+                # After a reboot: all pods need their addresses at once, and each gets its own.
+                await self._forget(address, owner)
+                self.pool.keep(address, owner, self._clock.now() + KEPT_SECONDS)
         owned = self.pool.owned()
         for address, (veth, _) in connected.items():
             interface = self.pool.find(address)
@@ -176,17 +177,7 @@ class Ipamd:
     def _owner(self, request: Request) -> Owner:
         namespace = request.arguments.get("K8S_POD_NAMESPACE", "")
         pod = request.arguments.get("K8S_POD_NAME", "") or request.container
-        mappings = (request.config.get("runtimeConfig") or {}).get("portMappings") or ()
-        ports = tuple(
-            (
-                str(item.get("protocol") or "tcp").lower(),
-                str(item.get("hostIP") or ""),
-                int(item["hostPort"]),
-                int(item["containerPort"]),
-            )
-            for item in mappings
-            if item.get("hostPort")
-        )
+        ports = _ports((request.config.get("runtimeConfig") or {}).get("portMappings") or ())
         veth = wiring.veth_name(self.settings.veth_prefix, namespace, pod)
         return Owner(request.container, namespace, pod, veth, wiring.random_mac(os.urandom(6)), ports)
 
@@ -244,15 +235,14 @@ class Ipamd:
         if found is None or found[0] not in connected:
             raise CniError("check cmd: the container is not on the network")
 
-    async def _forget(self, address: str, owner: Owner, cooldown: float | None = None) -> None:
+    async def _forget(self, address: str, owner: Owner) -> None:
         interface = self.pool.find(address)
         table = wiring.table_of(interface.device if interface is not None else 0)
         # A new sandbox of the same pod has the same veth: it is no longer this one's to take away.
         others = (other.veth for place, other in self.pool.owned().items() if place != address)
         veth = owner.veth if owner.veth not in others else ""
         await self._in_thread(partial(wiring.disconnect, veth, address, table))
-        seconds = self.settings.cooldown_seconds if cooldown is None else cooldown
-        self.pool.release(address, self._clock.now() + seconds)
+        self.pool.release(address, self._clock.now() + self.settings.cooldown_seconds)
         self._save()
 
     # -- what is really there ------------------------------------------------------------------------------------
@@ -298,6 +288,21 @@ class Ipamd:
 
     async def _in_thread(self, function: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+
+def _ports(mappings: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str, int, int], ...]:
+    """Keys count whatever their case, as in Go: containerd writes `HostPort`, the CNI conventions say `hostPort`."""
+    found = ({key.lower(): value for key, value in item.items()} for item in mappings)
+    return tuple(
+        (
+            str(item.get("protocol") or "tcp").lower(),
+            str(item.get("hostip") or ""),
+            int(item["hostport"]),
+            int(item["containerport"]),
+        )
+        for item in found
+        if item.get("hostport")
+    )
 
 
 def _result(request: Request, owner: Owner, address: str) -> dict[str, Any]:

@@ -8,11 +8,14 @@ Rules: amazon-vpc-cni-k8s pkg/ipamd (`datastoreTargetState`, `isDatastorePoolToo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 from twinplane.dataplane.network.cni.settings import Settings
 
 INTERFACE_LIFE_SECONDS = 60.0
 """An interface is not given back sooner than this after it was attached."""
+KEPT_SECONDS = 300.0
+"""How long the address of a pod whose node restarted is kept for the pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,9 @@ class Pool:
     interfaces: dict[str, Interface] = field(default_factory=dict)
     cooling: dict[str, float] = field(default_factory=dict)
     """Address -> when it may be used again."""
+    kept: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Address -> the veth of the pod that had it before the node restarted, and until when it is kept for that one: what
+    the cluster knows of its endpoints stays true, also while there is no control plane that could be told."""
     waiting: int = 0
     """Pods that found no address."""
 
@@ -103,20 +109,34 @@ class Pool:
     def total(self) -> int:
         return sum(len(item.addresses) for item in self.interfaces.values())
 
+    def keep(self, address: str, owner: Owner, until: float) -> None:
+        """Free at once, for the same pod first."""
+        self.release(address, 0.0)
+        self.cooling.pop(address, None)
+        self.kept[address] = (owner.veth, until)
+
     def thaw(self, now: float) -> None:
+        for address in [address for address, (_, until) in self.kept.items() if until <= now]:
+            del self.kept[address]
         for address in [address for address, until in self.cooling.items() if until <= now]:
             del self.cooling[address]
 
     def free(self, interface: Interface) -> list[str]:
-        return [a for a, owner in interface.addresses.items() if owner is None and a not in self.cooling]
+        taken = self.cooling.keys() | self.kept.keys()
+        return [address for address, owner in interface.addresses.items() if owner is None and address not in taken]
 
     def take(self, owner: Owner) -> tuple[str, Interface] | None:
-        """From the first interface that has one, as ipamd does, so that later ones fall empty."""
-        for item in sorted(self.interfaces.values(), key=lambda item: item.device):
-            for address in item.addresses:
-                if item.addresses[address] is None and address not in self.cooling:
-                    item.addresses[address] = owner
-                    return address, item
+        """The one that it had before the node restarted; else from the first interface that has one, as ipamd does, so
+        that later ones fall empty. What is kept for others is the last resort."""
+        interfaces = sorted(self.interfaces.values(), key=lambda item: item.device)
+        own = [address for address, (veth, _) in self.kept.items() if veth == owner.veth]
+        free = (address for item in interfaces for address in self.free(item))
+        for address in chain(own, free, list(self.kept)):
+            interface = self.find(address)
+            if interface is not None:
+                self.kept.pop(address, None)
+                interface.addresses[address] = owner
+                return address, interface
         return None
 
     def release(self, address: str, until: float) -> Owner | None:
@@ -145,11 +165,12 @@ class Pool:
         for address in addresses:
             interface.addresses.pop(address, None)
             self.cooling.pop(address, None)
+            self.kept.pop(address, None)
 
 
 def plan(pool: Pool, settings: Settings, limits: Limits, now: float) -> Step | None:
     """The next step, or None when all is as it should be."""
-    used = len(pool.owned())
+    used = len(pool.owned()) + len(pool.kept)
     wanted = _wanted(pool, settings, limits, used)
     if wanted > pool.total:
         return _grow(pool, settings, limits, wanted - pool.total)

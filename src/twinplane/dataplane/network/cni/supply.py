@@ -109,6 +109,7 @@ class Supply:
     def _pause(self) -> float:
         now = self._clock.now()
         times = [self._reconciled_at + RECONCILE_SECONDS, *self.pool.cooling.values()]
+        times += [until for _, until in self.pool.kept.values()]
         if self._blocked_until > now:
             times.append(self._blocked_until)
         return max(0.05, min(times) - now)

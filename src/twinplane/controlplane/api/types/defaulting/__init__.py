@@ -25,7 +25,7 @@ def defaulter() -> Walker:
             table.setdefault(name, []).append(_from_setter(setter))
     for name, values in CONSTANTS.items():
         table.setdefault(name, []).append(_from_constants(values))
-    return Walker(table)
+    return Walker(table, quick=True)
 
 
 def _from_setter(setter: Setter) -> Callable[[Any, str, None], None]:

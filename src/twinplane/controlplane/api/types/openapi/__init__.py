@@ -45,7 +45,7 @@ def _all_definitions(registry: Registry) -> Definitions:
     definitions = dict(registry.definitions)
     for served in registry.all():
         if is_custom(served):
-            definitions.update(custom_definitions(served))
+            definitions.update(custom_definitions(served, v2=True))
     return definitions
 
 
@@ -68,7 +68,7 @@ def v3(registry: Registry, path: str) -> bytes | None:
     paths: dict[str, Any] = {}
     for served in types:
         if is_custom(served):
-            definitions.update(custom_definitions(served))
+            definitions.update(custom_definitions(served, v2=False))
         roots.extend(_roots(registry, served))
         paths.update(_paths(registry, served, Dialect.V3))
     schemas = {name: to_v3(definitions[name]) for name in closure(roots, definitions)}

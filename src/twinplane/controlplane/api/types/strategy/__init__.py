@@ -105,7 +105,8 @@ def prepare_update(type: ResourceType, body: Object, old: Object, subresource: s
     if special is not None:
         special(body, old)
     if _counts_generations(type) and subresource != "status" and _desire_changed(type, body, old):
-        metadata["generation"] = (old["metadata"].get("generation") or 0) + 1
+        # Not `metadata`: the update of a subresource may have put the old one in its place.
+        body["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
 
 
 def _restore(body: dict[str, Any], old: dict[str, Any], fields: tuple[str, ...]) -> None:

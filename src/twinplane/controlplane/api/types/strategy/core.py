@@ -93,10 +93,10 @@ def _conditions(request: Object, approvals: bool) -> list[dict[str, Any]]:
 
 
 def approve_signing_request(request: Object, old: Object) -> None:
-    """Approvers set Approved and Denied, and nothing else of the status."""
+    """Approvers set conditions, and nothing else of the status."""
     request["spec"] = old.get("spec", {})
-    conditions = _conditions(old, approvals=False) + _conditions(request, approvals=True)
-    request["status"] = dict(old.get("status") or {})
+    conditions = (request.get("status") or {}).get("conditions")
+    request["status"] = {name: value for name, value in (old.get("status") or {}).items() if name != "conditions"}
     if conditions:
         request["status"]["conditions"] = conditions
 

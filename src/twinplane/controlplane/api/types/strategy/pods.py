@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from twinplane.controlplane.api.types.defaulting.pods import containers_of
@@ -83,7 +84,13 @@ def _qos(resources: list[dict[str, Any]]) -> str:
 
 def _positive(entry: dict[str, Any], field: str) -> bool:
     values = entry.get(field) or {}
-    return any(name in values and _value(values[name]) > 0 for name in _COMPUTE)
+    return any(name in values and _is_positive(values[name]) for name in _COMPUTE)
+
+
+@lru_cache(maxsize=1024)
+def _is_positive(text: str) -> bool:
+    """Comparing fractions is slow, and the same few amounts come again and again."""
+    return _value(text) > 0
 
 
 def _is_guaranteed(entry: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import orjson
 
 from twinplane.controlplane.api.types.validation import names
 from twinplane.controlplane.api.types.validation.context import Context, Visitor
-from twinplane.controlplane.api.types.validation.fields import forbidden, invalid, required, too_long
+from twinplane.controlplane.api.types.validation.fields import forbidden, invalid, required, too_long, unsupported
 from twinplane.controlplane.api.types.validation.resources import validate_amount
 from twinplane.kubeclient import quantity
 from twinplane.kubeclient.contract import Object
@@ -20,6 +20,7 @@ _SECRET_KEYS = {
     "kubernetes.io/dockerconfigjson": ".dockerconfigjson",
     "kubernetes.io/ssh-auth": "ssh-privatekey",
 }
+_LEASE_STRATEGIES = ("OldestEmulationVersion",)
 _TLS_KEYS = ("tls.crt", "tls.key")
 _SERVICE_ACCOUNT = "kubernetes.io/service-account.name"
 
@@ -136,8 +137,17 @@ def lease_spec(spec: dict[str, Any], path: str, context: Context) -> None:
     seconds = spec.get("leaseDurationSeconds")
     if seconds is not None and seconds <= 0:
         errors.append(invalid(f"{path}.leaseDurationSeconds", seconds, "must be greater than 0"))
-    if spec.get("holderIdentity") == "":
-        errors.append(invalid(f"{path}.holderIdentity", "", "must not be empty"))
+    transitions = spec.get("leaseTransitions")
+    if transitions is not None and transitions < 0:
+        errors.append(invalid(f"{path}.leaseTransitions", transitions, "must be greater than or equal to 0"))
+    strategy = spec.get("strategy")
+    # The path ends twice in `strategy`: so it does upstream.
+    if strategy is not None and "/" in strategy:
+        errors.texts(f"{path}.strategy.strategy", strategy, names.qualified_name(strategy))
+    elif strategy is not None and strategy not in _LEASE_STRATEGIES:
+        errors.append(unsupported(f"{path}.strategy.strategy", strategy, _LEASE_STRATEGIES))
+    if spec.get("preferredHolder") and not strategy:
+        errors.append(forbidden(f"{path}.preferredHolder", "may only be specified if `strategy` is defined"))
 
 
 VALIDATORS: dict[str, Visitor] = {

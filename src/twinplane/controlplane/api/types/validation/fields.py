@@ -60,7 +60,8 @@ class Errors(list[FieldError]):
 
     def texts(self, path: str, value: Any, problems: Iterable[str]) -> None:
         """One Invalid for each problem that a name check found."""
-        self.extend(invalid(path, value, problem) for problem in problems)
+        for problem in problems:
+            self.append(invalid(path, value, problem))
 
     def at_least(self, path: str, value: int | None, least: int = 0) -> None:
         if value is not None and value < least:

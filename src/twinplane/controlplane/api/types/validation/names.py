@@ -159,6 +159,7 @@ def wildcard_subdomain(text: str) -> tuple[str, ...]:
     return problems if _is_wildcard_subdomain(text) else (*problems, _WILDCARD_TEXT)
 
 
+@lru_cache(maxsize=8192)
 def ip_address(text: str) -> tuple[str, ...]:
     try:
         ipaddress.ip_address(text)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twinplane.controlplane.api.types.validation import names
@@ -20,6 +21,9 @@ from twinplane.controlplane.api.types.validation.resources import validate_requi
 
 Spec = dict[str, Any]
 SYSTEM_PRIORITY = 1_000_000_000
+SYSCTL_LENGTH_MAX = 253
+_SYSCTL_SEGMENT = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SYSCTL = re.compile(rf"({_SYSCTL_SEGMENT}[\./])*{_SYSCTL_SEGMENT}")
 _REFERENCES = (("serviceAccountName", names.dns_subdomain), ("nodeName", names.dns_subdomain))
 _HOST_LABELS = ("hostname", "subdomain")
 
@@ -133,6 +137,7 @@ def _validate_rest(spec: Spec, path: str, errors: Errors) -> None:
         if security.get(field, 0) < 0:
             detail = "must be between 0 and 2147483647, inclusive"
             errors.append(invalid(f"{path}.securityContext.{field}", security[field], detail))
+    _validate_sysctls(security.get("sysctls") or (), f"{path}.securityContext.sysctls", errors)
     if spec.get("dnsPolicy") == "None" and not (spec.get("dnsConfig") or {}).get("nameservers"):
         detail = "must provide at least one DNS nameserver when `dnsPolicy` is None"
         errors.append(required(f"{path}.dnsConfig.nameservers", detail))
@@ -140,6 +145,26 @@ def _validate_rest(spec: Spec, path: str, errors: Errors) -> None:
         validate_requirements(spec["resources"], f"{path}.resources", errors)
     for index, secret in enumerate(spec.get("imagePullSecrets") or ()):
         errors.need(f"{path}.imagePullSecrets[{index}].name", secret.get("name"))
+
+
+def _validate_sysctls(sysctls: Sequence[dict[str, Any]], path: str, errors: Errors) -> None:
+    seen: set[str] = set()
+    for index, entry in enumerate(sysctls):
+        at, name = f"{path}[{index}].name", _with_dots(entry.get("name") or "")
+        if not name:
+            errors.append(required(at))
+        elif len(name) > SYSCTL_LENGTH_MAX or not _SYSCTL.fullmatch(name):
+            detail = f"must have at most {SYSCTL_LENGTH_MAX} characters and match regex ^{_SYSCTL.pattern}$"
+            errors.append(invalid(at, name, detail))
+        elif name in seen:
+            errors.append(duplicate(at, name))
+        seen.add(name)
+
+
+def _with_dots(name: str) -> str:
+    """`net/ipv4/conf/eth0.1/x` is `net.ipv4.conf.eth0/1.x`: the first separator says which of the two is used."""
+    first = next((letter for letter in name if letter in "./"), ".")
+    return name if first == "." else name.translate(str.maketrans("./", "/."))
 
 
 def security_context(value: dict[str, Any], path: str, context: Context) -> None:

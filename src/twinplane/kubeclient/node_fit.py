@@ -1,6 +1,7 @@
 """Which nodes a pod may be on: node selectors, required node affinity, taints. Pure.
 
-What the DaemonSet controller and taint eviction need; placing pods by resources is the scheduler's.
+What the DaemonSet controller, taint eviction and the kubelets' own last check need; placing pods by resources is the
+scheduler's.
 """
 
 from __future__ import annotations
