@@ -42,7 +42,7 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _create(arguments: argparse.Namespace) -> None:
-    from twinplane.cli.eksctl import cluster, nodes
+    from twinplane.cli.eksctl import cluster, identity, nodes
     from twinplane.cli.eksctl.runtime import check_host
 
     access = region_access(arguments.data_dir)
@@ -59,6 +59,7 @@ def _create(arguments: argparse.Namespace) -> None:
     if not arguments.no_write_kubeconfig:
         files = _write_kubeconfig_files(access, account, described, arguments.kubeconfig)
         progress.done(f'saved kubeconfig as "{files[0]}"')
+    identity.create_all(account, described, nodes.api_of(access, described), config.identities, progress)
     nodes.wait_until_ready(access, described, config, progress)
     progress.done(f'EKS cluster "{config.name}" in "{config.region}" region is ready')
 

@@ -18,11 +18,26 @@ COMMANDS = {
     "logs": ("twinplane.cli.region:LOGS", "Show the logs of the region's processes"),
     "create cluster": ("twinplane.cli.cluster:CREATE", "Create a cluster from an eksctl ClusterConfig or from flags"),
     "create nodegroup": ("twinplane.cli.nodegroup:CREATE", "Create a managed node group"),
+    "create iamserviceaccount": ("twinplane.cli.identity:CREATE_ACCOUNT", "Make a role for a service account (IRSA)"),
+    "create podidentityassociation": (
+        "twinplane.cli.identity:CREATE_ASSOCIATION",
+        "Give a service account a role through EKS Pod Identity",
+    ),
     "get cluster": ("twinplane.cli.cluster:GET", "List clusters"),
     "get nodegroup": ("twinplane.cli.nodegroup:GET", "List node groups of a cluster"),
+    "get iamserviceaccount": ("twinplane.cli.identity:GET_ACCOUNTS", "List service accounts with a role (IRSA)"),
+    "get podidentityassociation": (
+        "twinplane.cli.identity:GET_ASSOCIATIONS",
+        "List associations of EKS Pod Identity",
+    ),
     "get loadbalancers": ("twinplane.cli.loadbalancer:GET", "List load balancers and the URLs that reach them"),
     "scale nodegroup": ("twinplane.cli.nodegroup:SCALE", "Change the size of a node group"),
     "delete cluster": ("twinplane.cli.cluster:DELETE", "Delete a cluster and everything made for it"),
+    "delete iamserviceaccount": ("twinplane.cli.identity:DELETE_ACCOUNT", "Delete a service account and its role"),
+    "delete podidentityassociation": (
+        "twinplane.cli.identity:DELETE_ASSOCIATION",
+        "Delete an association of EKS Pod Identity",
+    ),
     "delete nodegroup": ("twinplane.cli.nodegroup:DELETE", "Delete a node group"),
     "stop controlplane": ("twinplane.cli.controlplane:STOP", "Keep a cluster's control plane away; its nodes go on"),
     "start controlplane": ("twinplane.cli.controlplane:START", "Let a stopped control plane run again"),
@@ -42,6 +57,10 @@ COMMANDS = {
     "image rm": ("twinplane.cli.image:REMOVE", "Remove image names, and what they alone held"),
     "token": ("twinplane.cli.cluster:TOKEN", "Print an ExecCredential for kubectl"),
     "utils write-kubeconfig": ("twinplane.cli.cluster:WRITE_KUBECONFIG", "Write the kubeconfig entry of a cluster"),
+    "utils associate-iam-oidc-provider": (
+        "twinplane.cli.identity:ASSOCIATE",
+        "Make the IAM OIDC provider of a cluster",
+    ),
     "version": ("twinplane.cli.region:VERSION", "Print the version"),
 }
 ALIASES = {
@@ -53,6 +72,8 @@ ALIASES = {
     "po": "pod",
     "pods": "pod",
     "loadbalancer": "loadbalancers",
+    "iamserviceaccounts": "iamserviceaccount",
+    "podidentityassociations": "podidentityassociation",
 }
 
 

@@ -59,7 +59,9 @@ PROGRAMS = {
     "apache2": Program(command=("apachectl", "-D", "FOREGROUND"), ports=("80",)),
 }
 """By the package that is asked for; the first one that is here counts."""
-FLAVOURS = dict.fromkeys(("nginx-light", "nginx-core", "nginx-full", "nginx-extras"), "nginx") | {"redis": "redis-server"}
+FLAVOURS = dict.fromkeys(("nginx-light", "nginx-core", "nginx-full", "nginx-extras"), "nginx") | {
+    "redis": "redis-server"
+}
 """Packages that bring the same program with other modules."""
 
 

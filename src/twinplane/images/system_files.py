@@ -26,7 +26,9 @@ DIRECTORIES = {
     "root": 0o700,
     "tmp": 0o1777,
     "var/tmp": 0o1777,
+    "run/lock": 0o1777,
 }
+LINKS = {"var/run": "../run", "var/lock": "../run/lock"}
 UNNEEDED = (
     "usr/share/doc",
     "usr/share/man",
@@ -47,6 +49,8 @@ def make_skeleton(root: Path) -> None:
     for name, mode in DIRECTORIES.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         (root / name).chmod(mode)
+    for name, target in LINKS.items():
+        (root / name).symlink_to(target)
     for name in MERGED[:3]:
         (root / "usr" / name).mkdir(exist_ok=True)
         (root / name).symlink_to(f"usr/{name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import shutil
 import ssl
 import sys
@@ -19,14 +20,21 @@ from twinplane.controlplane import node_fleet
 from twinplane.controlplane.audit.policy import EKS_POLICY
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.dataplane.simulation.config import SimulationConfig
+from twinplane.kubeclient.errors import ApiError
+from twinplane.kubeclient.http import HttpClient
 from twinplane.region import stores
 from twinplane.region.certificates import CertificateAuthority, Subject, public_key, service_account_key
 from twinplane.region.data_directory import DataDirectory, write_atomically
+from twinplane.region.draining import drain
 from twinplane.region.ports import kept_ports
 from twinplane.region.processes import Processes, ProcessSpec, held
 from twinplane.region.settings import Settings
 
+LOG = logging.getLogger(__name__)
+
 READY_SECONDS_MAX = 60
+DRAIN_SECONDS_MAX = 90.0
+"""After that the instances of a deleted node group are terminated with what runs on them."""
 POLL_SECONDS = 0.02
 PORTS = ("apiserver", "kubelet", "endpoints")
 
@@ -76,6 +84,19 @@ class ClusterProcesses:
     def token_key(self, name: str) -> str:
         path = self._directory.cluster(name) / "pki" / "sa.key"
         return public_key(path) if path.exists() else ""
+
+    async def drain(self, name: str, nodegroup: str) -> None:
+        configuration = await asyncio.to_thread(stores.configured, self._directory.cluster(name))
+        if configuration is None or held(self._directory, control_plane_process(name)):
+            return
+        context = ssl.create_default_context(cafile=configuration.ca_file)
+        context.load_cert_chain(configuration.kubelet_client_certificate_file, configuration.kubelet_client_key_file)
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS_MAX), HttpClient(configuration.url, context) as client:
+                await drain(client, nodegroup)
+        except (ApiError, OSError) as error:
+            # TimeoutError too.
+            LOG.warning("node group %s of %s is not empty: %s", nodegroup, name, error or "out of time")
 
     async def deprovision(self, name: str) -> None:
         folder = self._directory.cluster(name)

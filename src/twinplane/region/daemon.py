@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,13 @@ class Daemon:
             await self._cloud.start()
             record_daemon(self._directory)
             try:
-                nodes = RealNodes(self._directory, self._settings, self._cloud, self._clock)
+                nodes = RealNodes(
+                    self._directory,
+                    self._settings,
+                    self._cloud,
+                    self._clock,
+                    self._balancer_addresses,
+                )
                 real = tasks.create_task(nodes.run(), name="real nodes")
                 self._balancing = self._load_balancing(clusters, nodes)
                 balancing = tasks.create_task(self._balancing.run(), name="load balancing")
@@ -91,7 +98,11 @@ class Daemon:
             partial(self._cloud.account.run, reader.read),
             VpcReach(state, nodes.edges, nodes.instances, SimulatedReach(state, aliases, clusters.endpoint_port)),
             aliases,
+            interfaces=nodes,
         )
+
+    def _balancer_addresses(self, dns_name: str) -> Sequence[str]:
+        return self._balancing.addresses_of(dns_name)
 
     def _credentials(self, role_session: str) -> AwsCredentials:
         role, _, session = role_session.partition("/")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from twinplane.cloud.imds.metadata import MetadataService
     from twinplane.cloud.imds.server import MetadataServer
     from twinplane.cloud.machines.loop import Machines
-    from twinplane.cloud.network.fabric.contract import Services
+    from twinplane.cloud.network.fabric.contract import Flow, Services
     from twinplane.cloud.network.fabric.loop import Fabric
     from twinplane.cloud.volumes.loop import Volumes
+    from twinplane.nameserver.contract import Source
     from twinplane.nameserver.responder import Responder
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 METADATA = ("169.254.169.254", 80)
 AWS = (urlsplit(edge.AWS_ENDPOINT).hostname or "", 80)
 API_SERVER_PORT = 443
+BALANCERS_SECONDS_MAX = 5.0
+"""How long the load balancers may take to say what they bind to."""
 HOST_RESOLVERS = Path("/etc/resolv.conf")
 LOOPBACK = "127.0.0.1"
 
@@ -46,11 +50,23 @@ LOOPBACK = "127.0.0.1"
 class RealNodes:
     """`run` until cancelled, which leaves all as it is; then `stop` ends the machines and takes the networks away."""
 
-    def __init__(self, directory: DataDirectory, settings: Settings, cloud: Cloud, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: DataDirectory,
+        settings: Settings,
+        cloud: Cloud,
+        clock: Clock,
+        load_balancer: Callable[[str], Sequence[str]],
+    ) -> None:
+        """`load_balancer`: private addresses of the one with a DNS name."""
         self._directory = directory
         self._settings = settings
         self._cloud = cloud
         self._clock = clock
+        self.load_balancer = load_balancer
+        self._announced: frozenset[tuple[str, str]] = frozenset()
+        self._flows: Mapping[Flow, tuple[tuple[str, int], ...]] = {}
+        self._balancers_known = asyncio.Event()
         self._wanted = asyncio.Event()
         self._parts: _Parts | None = None
         self.edges = edge.Edges(directory.root / edge.FILE)
@@ -67,13 +83,36 @@ class RealNodes:
             self._wanted.set()
         self._look("ec2")
         await self._wanted.wait()
+        # Without them the fabric would take away what the balancers of an earlier daemon bind to, under traffic.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BALANCERS_SECONDS_MAX):
+                await self._balancers_known.wait()
         self._parts = parts = _Parts(self._directory, self._settings, self._cloud, self._clock, self)
+        parts.announce(self._announced)
+        parts.hand_on(self._flows)
         await parts.run()
 
     async def stop(self) -> None:
         """After `run` was cancelled."""
         if self._parts is not None:
             await self._parts.stop()
+
+    def to_host(self, vpc_id: str, address: str) -> str | None:
+        """Where this host has an address of a VPC with real nodes."""
+        return self.edges.to_host(vpc_id, address)
+
+    def announce(self, addresses: Iterable[tuple[str, str]]) -> None:
+        """(VPC id, address) of the interfaces that load balancers bind to."""
+        self._announced = frozenset(addresses)
+        self._balancers_known.set()
+        if self._parts is not None:
+            self._parts.announce(self._announced)
+
+    def hand_on(self, flows: Mapping[Flow, tuple[tuple[str, int], ...]]) -> None:
+        """Flows to those addresses that need no proxy."""
+        self._flows = flows
+        if self._parts is not None:
+            self._parts.hand_on(flows)
 
     def _look(self, service: str) -> None:
         if not self._wanted.is_set() and service in ("ec2", "autoscaling", "cloudformation") and self.instances():
@@ -120,6 +159,7 @@ class _Parts:
         self._clock = clock
         self._nodes = nodes
         self._resolver_port = 0
+        self._packing = asyncio.Lock()
         self._metadata = self._metadata_server()
         self._fabric = self._make_fabric()
         self._volumes = self._make_volumes()
@@ -145,6 +185,12 @@ class _Parts:
         await self._volumes.release()
         await self._fabric.remove_everything()
 
+    def announce(self, addresses: Iterable[tuple[str, str]]) -> None:
+        self._fabric.announce("load balancers", addresses)
+
+    def hand_on(self, flows: Mapping[Flow, tuple[tuple[str, int], ...]]) -> None:
+        self._fabric.hand_on(flows)
+
     def _changed(self, service: str) -> None:
         if service in ("ec2", "iam", "autoscaling"):
             self._metadata[0].forget()
@@ -164,12 +210,14 @@ class _Parts:
     def _responder(self) -> Responder:
         from random import SystemRandom
 
-        from twinplane.cloud.resolver.names import InstanceNames
+        from twinplane.cloud.resolver.names import InstanceNames, LoadBalancerNames
         from twinplane.nameserver.forwarding import Forwarder, servers_of
         from twinplane.nameserver.responder import Responder
 
         forwarder = Forwarder(servers_of(HOST_RESOLVERS))
-        return Responder([InstanceNames(self._settings.region)], forwarder, SystemRandom())
+        region = self._settings.region
+        sources: list[Source] = [InstanceNames(region), LoadBalancerNames(region, self._nodes.load_balancer)]
+        return Responder(sources, forwarder, SystemRandom())
 
     def _make_fabric(self) -> Fabric:
         from twinplane.cloud.network.fabric.from_moto import MotoReader
@@ -228,6 +276,8 @@ class _Parts:
         await asyncio.to_thread(ensure_coredns, self._directory.images, coredns_image(self._settings.region))
 
     async def _pause_archive(self) -> Path:
+        """Made once, also when several machines start at the same time."""
         from twinplane.images.own import pause_archive
 
-        return await asyncio.to_thread(pause_archive, self._directory.images)
+        async with self._packing:
+            return await asyncio.to_thread(pause_archive, self._directory.images)

@@ -108,3 +108,34 @@ def test_five_zones_are_cut_in_sixteen() -> None:
     plans = plan_subnets("10.0.0.0/16", tuple("abcde"))
     assert len({plan.cidr for plan in plans}) == 10
     assert plans[0].cidr == "10.0.0.0/20"
+
+
+IDENTITIES = """iam:
+  withOIDC: {oidc}
+  serviceAccounts:
+  - metadata: {{name: reader, namespace: backend}}
+    attachPolicyARNs: [arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess]
+    attachPolicy: {{Version: "2012-10-17", Statement: [{{Effect: Allow, Action: "sqs:*", Resource: "*"}}]}}
+  podIdentityAssociations:
+  - {{namespace: backend, serviceAccountName: worker, roleARN: "arn:aws:iam::123456789012:role/worker"}}
+"""
+
+
+def test_identities_of_pods_are_read() -> None:
+    found = load(HEAD + IDENTITIES.format(oidc="true")).identities
+    (account,), (association,) = found.service_accounts, found.associations
+    assert (account.namespace, account.name) == ("backend", "reader")
+    assert account.permissions.policy["Statement"][0]["Action"] == "sqs:*"
+    assert association.role_arn.endswith(":role/worker")
+
+
+def test_identities_that_eksctl_refuses() -> None:
+    assert problems(HEAD + IDENTITIES.format(oidc="false")) == [
+        "f.yaml: iam.withOIDC must be enabled explicitly for iam.serviceAccounts to be created"
+    ]
+    without = "iam:\n  podIdentityAssociations:\n  - {namespace: a, serviceAccountName: b}\n"
+    assert "needs at least one of permissionPolicyARNs" in problems(HEAD + without)[0]
+    known = "iam:\n  withOIDC: true\n  serviceAccounts:\n  - {wellKnownPolicies: {autoScaler: true}}\n"
+    assert problems(HEAD + known) == [
+        'f.yaml:8: field "iam.serviceAccounts[].wellKnownPolicies" of eksctl is not supported yet'
+    ]

@@ -122,8 +122,17 @@ def test_keys_of_the_environment_count_only_for_this_region(
     ("arguments", "sentence"),
     [
         (["flurb"], 'Error: unknown command "flurb"; see `twinplane --help`'),
-        (["create"], "Error: `twinplane create` needs one of: cluster, nodegroup"),
-        (["create", "addon"], 'Error: unknown command "create addon"; `twinplane create` takes cluster, nodegroup'),
+        (
+            ["create"],
+            "Error: `twinplane create` needs one of: cluster, nodegroup, iamserviceaccount, podidentityassociation",
+        ),
+        (
+            ["create", "addon"],
+            (
+                'Error: unknown command "create addon"; `twinplane create` takes cluster, nodegroup, '
+                "iamserviceaccount, podidentityassociation"
+            ),
+        ),
         (["up", "--bogus"], "Error: unknown flag or argument: --bogus; see `twinplane up --help`"),
         (["up", "--port", "x"], "Error: argument --port: invalid int value: 'x'; see `twinplane up --help`"),
         (["up", "--port", "70000"], "Error: --port must be between 1 and 65535, got 70000"),

@@ -39,6 +39,8 @@ class FakeControlPlanes:
     failure: str = ""
     token_keys: dict[str, str] = field(default_factory=dict)
     """Of clusters by name, PEM."""
+    drained: list[str] = field(default_factory=list)
+    """Node groups, as CLUSTER/NAME."""
 
     def __post_init__(self) -> None:
         self.open.set()
@@ -52,6 +54,9 @@ class FakeControlPlanes:
 
     def token_key(self, name: str) -> str:
         return self.token_keys.get(name, "")
+
+    async def drain(self, name: str, nodegroup: str) -> None:
+        self.drained.append(f"{name}/{nodegroup}")
 
     async def deprovision(self, name: str) -> None:
         await self.open.wait()

@@ -197,6 +197,7 @@ async def test_load_balancers_take_an_address_in_each_subnet(region: Region) -> 
     assert {await available(region, subnet) for subnet in place.subnets} == {250}
     interfaces = (await region.call("ec2", "describe_network_interfaces"))["NetworkInterfaces"]
     assert {interface["Description"] for interface in interfaces} == {f"ELB {arn.split('loadbalancer/')[1]}"}
+    assert all(interface["RequesterManaged"] and not interface["Groups"] for interface in interfaces)
     await region.call("elbv2", "set_subnets", LoadBalancerArn=arn, Subnets=place.subnets[:2])
     assert [await available(region, subnet) for subnet in place.subnets] == [250, 250, 251]
     await region.call("elbv2", "delete_load_balancer", LoadBalancerArn=arn)
@@ -210,8 +211,26 @@ async def test_a_classic_load_balancer_too(region: Region) -> None:
         "elb", "create_load_balancer", LoadBalancerName="old", Listeners=[listener], Subnets=place.subnets[:1]
     )
     assert await available(region, place.subnets[0]) == 250
+    made = await region.call("ec2", "create_security_group", GroupName="lb", Description="of it", VpcId=place.vpc)
+    group = made["GroupId"]
+    await region.call("elb", "apply_security_groups_to_load_balancer", LoadBalancerName="old", SecurityGroups=[group])
+    (interface,) = (await region.call("ec2", "describe_network_interfaces"))["NetworkInterfaces"]
+    assert (interface["Description"], [held["GroupId"] for held in interface["Groups"]]) == ("ELB old", [group])
     await region.call("elb", "delete_load_balancer", LoadBalancerName="old")
     assert await available(region, place.subnets[0]) == 251
+
+
+async def test_metadata_options_that_are_not_named_stay(region: Region) -> None:
+    place = await network(region)
+    run = {"ImageId": "ami-12c6146b", "MinCount": 1, "MaxCount": 1, "SubnetId": place.subnets[0]}
+    options = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
+    made = await region.call("ec2", "run_instances", MetadataOptions=options, **run)
+    instance = made["Instances"][0]["InstanceId"]
+    changed = await region.call(
+        "ec2", "modify_instance_metadata_options", InstanceId=instance, HttpPutResponseHopLimit=1
+    )
+    found = changed["InstanceMetadataOptions"]
+    assert (found["HttpTokens"], found["HttpPutResponseHopLimit"]) == ("required", 1)
 
 
 async def test_running_instances_is_all_or_none(region: Region) -> None:

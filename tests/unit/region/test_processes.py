@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from twinplane.region.data_directory import DataDirectory
-from twinplane.region.processes import Processes, ProcessSpec, RunningProcess, start_time
+from twinplane.region.processes import Processes, ProcessSpec, RunningProcess, held, hold, release, start_time
 
 SLEEPER = ProcessSpec("sleeper", (sys.executable, "-S", "-c", "import time; time.sleep(60)"))
 
@@ -119,3 +119,33 @@ def test_a_reused_pid_is_not_taken_for_the_process(tmp_path: Path) -> None:
     assert RunningProcess.read(path) is None
     path.write_text("{")
     assert RunningProcess.read(path) is None
+
+
+async def test_a_held_process_stays_away_until_it_is_released(tmp_path: Path) -> None:
+    directory = directory_in(tmp_path)
+    async with supervisor(directory) as processes:
+        processes.ensure(SLEEPER)
+        first = hold(directory, SLEEPER.name)
+        assert first is not None
+        os.kill(first.pid, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            while first.alive:
+                await asyncio.sleep(0.02)
+        # Longer than a restart would take.
+        await asyncio.sleep(0.05)
+        assert recorded(directory) is None
+        release(directory, SLEEPER.name)
+        async with asyncio.timeout(5):
+            while recorded(directory) is None:
+                await asyncio.sleep(0.02)
+
+
+async def test_the_next_supervisor_holds_what_was_held(tmp_path: Path) -> None:
+    directory = directory_in(tmp_path)
+    assert hold(directory, SLEEPER.name) is None
+    async with supervisor(directory) as processes:
+        processes.ensure(SLEEPER)
+        await asyncio.sleep(0.02)
+        assert recorded(directory) is None
+        await processes.stop(SLEEPER.name)
+        assert not held(directory, SLEEPER.name)

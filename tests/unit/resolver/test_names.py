@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinplane.cloud.resolver.names import InstanceNames
+from twinplane.cloud.resolver.names import InstanceNames, LoadBalancerNames
 from twinplane.nameserver.contract import Outcome
 
 NAMES = InstanceNames("us-west-2")
@@ -41,3 +41,14 @@ def test_the_first_region_has_a_shorter_domain() -> None:
 def test_without_records(name: str, kind: str, outcome: Outcome) -> None:
     answer = NAMES.answer(name, kind)
     assert (answer.outcome, answer.records) == (outcome, ())
+
+
+def test_load_balancers_lead_to_their_interfaces() -> None:
+    known = {"net-1.elb.us-west-2.amazonaws.com": ("10.0.1.9", "10.0.2.9")}
+    names = LoadBalancerNames("us-west-2", lambda name: known.get(name, ()))
+    found = names.answer("net-1.elb.us-west-2.amazonaws.com.", "A")
+    assert [record.value for record in found.records] == ["10.0.1.9", "10.0.2.9"]
+    other = names.answer("net-1.elb.us-west-2.amazonaws.com.", "AAAA")
+    assert (other.outcome, other.records, other.authority[0].type) == (Outcome.FOUND, (), "SOA")
+    assert names.answer("internal-a-1.us-west-2.elb.amazonaws.com.", "A").outcome is Outcome.NO_SUCH_NAME
+    assert names.answer("a-1.eu-west-1.elb.amazonaws.com.", "A").outcome is Outcome.NOT_OURS

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from twinplane.cli.eksctl import nodegroup, roles, teardown
+from twinplane.cli.eksctl import identity, nodegroup, roles, teardown
 from twinplane.cli.eksctl.account import Account, cluster_tags
 from twinplane.cli.eksctl.config import ClusterConfig
 from twinplane.cli.eksctl.network import plan_subnets
@@ -63,7 +63,7 @@ def _create(account: Account, config: ClusterConfig, version: str, progress: Pro
     cluster: dict[str, Any] = wait_for(lambda: _active(account, config.name), f'cluster "{config.name}"')
     progress.info(f'created cluster "{config.name}" at {cluster["endpoint"]}')
     if config.with_oidc:
-        _associate_oidc(account, cluster)
+        identity.associate_provider(account, cluster)
         progress.done(f'created IAM Open ID Connect provider for cluster "{config.name}"')
     if config.node_groups:
         nodegroup.create_all(account, config, network, cluster, progress)
@@ -174,14 +174,6 @@ def _active(account: Account, name: str) -> dict[str, Any] | None:
         why = "; ".join(issue.get("message", "") for issue in issues) or "see `twinplane logs`"
         raise CommandError(f'creating cluster "{name}" failed: {why}')
     return cluster if cluster["status"] == "ACTIVE" else None
-
-
-def _associate_oidc(account: Account, cluster: dict[str, Any]) -> None:
-    """The provider that `iam.withOIDC` asks for; the thumbprint is unused by IAM since 2023 but must be given."""
-    issuer = cluster["identity"]["oidc"]["issuer"]
-    account.iam.create_open_id_connect_provider(
-        Url=issuer, ClientIDList=["sts.amazonaws.com"], ThumbprintList=["0" * 40]
-    )
 
 
 def _delete_node_groups(account: Account, name: str, progress: Progress) -> None:

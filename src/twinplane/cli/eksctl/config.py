@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from twinplane.cli.eksctl.decoding import BadClusterConfig
+from twinplane.cli.eksctl.identity_config import Identities, from_iam
 
 DEFAULT_CIDR = "192.168.0.0/16"
 DEFAULT_INSTANCE_TYPE = "m5.large"
@@ -84,6 +85,7 @@ class ClusterConfig:
     public_access_cidrs: tuple[str, ...] = ()
     service_role_arn: str = ""
     with_oidc: bool = False
+    identities: Identities = field(default_factory=Identities)
     authentication_mode: str = "API_AND_CONFIG_MAP"
     creator_is_admin: bool = True
     log_types: tuple[str, ...] = ()
@@ -97,6 +99,8 @@ def from_fields(fields: dict[str, Any], region: str, source: str) -> ClusterConf
     names = [group.name for group in groups]
     twice = {name for name in names if names.count(name) > 1}
     problems += [f'{source}: managedNodeGroups: name "{name}" is used more than once' for name in sorted(twice)]
+    iam = fields.get("iam") or {}
+    identities = from_iam(iam, source, problems)
     if problems:
         raise BadClusterConfig(problems)
     metadata = fields["metadata"]
@@ -104,7 +108,6 @@ def from_fields(fields: dict[str, Any], region: str, source: str) -> ClusterConf
     network = fields.get("kubernetesNetworkConfig") or {}
     endpoints = vpc.get("clusterEndpoints") or {}
     access = fields.get("accessConfig") or {}
-    iam = fields.get("iam") or {}
     return ClusterConfig(
         name=metadata["name"],
         region=region,
@@ -120,6 +123,7 @@ def from_fields(fields: dict[str, Any], region: str, source: str) -> ClusterConf
         public_access_cidrs=tuple(vpc.get("publicAccessCIDRs") or ()),
         service_role_arn=iam.get("serviceRoleARN") or "",
         with_oidc=bool(iam.get("withOIDC")),
+        identities=identities,
         authentication_mode=access.get("authenticationMode") or "API_AND_CONFIG_MAP",
         creator_is_admin=access.get("bootstrapClusterCreatorAdminPermissions") is not False,
         log_types=_log_types(fields),

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from twinplane.cli.eksctl.fields import BOOL, CLUSTER_CONFIG, INT, MAP, NOT_YET, STRING, STRINGS, Spec
+from twinplane.cli.eksctl.fields import BOOL, CLUSTER_CONFIG, DOCUMENT, INT, MAP, NOT_YET, STRING, STRINGS, Spec
 
 API_VERSION = "eksctl.io/v1alpha5"
 
@@ -90,6 +90,8 @@ class _Walk:
             return [self._object_at(item, field[0], f"{path}[]") for item in items]
         if field == STRINGS:
             return [self.value(item, STRING, f"{path}[]") for item in self._sequence(node, path)]
+        if field == DOCUMENT:
+            return self._document(node, path)
         if field == MAP:
             return self._map(node, path)
         return self._scalar(node, field, path)
@@ -105,6 +107,13 @@ class _Walk:
             return list(node.value)
         self.complain(node, f'field "{path}" must be a list')
         return []
+
+    def _document(self, node: yaml.Node, path: str) -> dict[str, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            self.complain(node, f'field "{path}" must be an object')
+            return {}
+        document: dict[str, Any] = yaml.safe_load(yaml.serialize(node))
+        return document
 
     def _map(self, node: yaml.Node, path: str) -> dict[str, str]:
         if not isinstance(node, yaml.MappingNode):

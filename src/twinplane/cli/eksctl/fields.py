@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 STRING, BOOL, INT, MAP, STRINGS = "string", "boolean", "integer", "map of strings", "list of strings"
+DOCUMENT = "object"
+"""Of anything: an IAM policy."""
 
 Spec = dict[str, Any]
 
@@ -35,6 +37,27 @@ _NODE_GROUP: Spec = {
     "iam": {"instanceRoleARN": STRING, "instanceRoleName": STRING, "attachPolicyARNs": STRINGS},
 }
 
+_SERVICE_ACCOUNT: Spec = {
+    "metadata": {"name": STRING, "namespace": STRING, "labels": MAP, "annotations": MAP},
+    "attachPolicyARNs": STRINGS,
+    "attachPolicy": DOCUMENT,
+    "attachRoleARN": STRING,
+    "roleName": STRING,
+    "roleOnly": BOOL,
+    "tags": MAP,
+}
+
+_ASSOCIATION: Spec = {
+    "namespace": STRING,
+    "serviceAccountName": STRING,
+    "createServiceAccount": BOOL,
+    "roleARN": STRING,
+    "roleName": STRING,
+    "permissionPolicyARNs": STRINGS,
+    "permissionPolicy": DOCUMENT,
+    "tags": MAP,
+}
+
 CLUSTER_CONFIG: Spec = {
     "apiVersion": STRING,
     "kind": STRING,
@@ -49,7 +72,12 @@ CLUSTER_CONFIG: Spec = {
         "clusterEndpoints": {"publicAccess": BOOL, "privateAccess": BOOL},
         "publicAccessCIDRs": STRINGS,
     },
-    "iam": {"serviceRoleARN": STRING, "withOIDC": BOOL},
+    "iam": {
+        "serviceRoleARN": STRING,
+        "withOIDC": BOOL,
+        "serviceAccounts": [_SERVICE_ACCOUNT],
+        "podIdentityAssociations": [_ASSOCIATION],
+    },
     "accessConfig": {"authenticationMode": STRING, "bootstrapClusterCreatorAdminPermissions": BOOL},
     "cloudWatch": {"clusterLogging": {"enableTypes": STRINGS}},
     "managedNodeGroups": [_NODE_GROUP],
@@ -63,8 +91,12 @@ NOT_YET: frozenset[str] = frozenset(
         "cloudWatch.clusterLogging.logRetentionInDays",
         "fargateProfiles",
         "gitops",
-        "iam.podIdentityAssociations",
-        "iam.serviceAccounts",
+        "iam.autoCreatePodIdentityAssociations",
+        "iam.podIdentityAssociations[].permissionsBoundaryARN",
+        "iam.podIdentityAssociations[].targetRoleARN",
+        "iam.podIdentityAssociations[].wellKnownPolicies",
+        "iam.serviceAccounts[].permissionsBoundary",
+        "iam.serviceAccounts[].wellKnownPolicies",
         "iam.serviceRolePermissionsBoundary",
         "identityProviders",
         "karpenter",

@@ -23,7 +23,7 @@ def wait_until_ready(access: RegionAccess, cluster: dict[str, Any], config: Clus
     """Every node group has as many Ready nodes as its minimum size; each node is named as it is found ready."""
     if not config.node_groups:
         return
-    api = Api(cluster, access_token(access, cluster["name"], time.time()))
+    api = api_of(access, cluster)
     for group in config.node_groups:
         nodes = _wait(api, group)
         progress.info(f'nodegroup "{group.name}" has {len(nodes)} node(s)')
@@ -49,6 +49,11 @@ def _wait(api: Api, group: NodeGroup) -> list[dict[str, Any]]:
 def _is_ready(node: dict[str, Any]) -> bool:
     conditions = node.get("status", {}).get("conditions", [])
     return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def api_of(access: RegionAccess, cluster: dict[str, Any]) -> Api:
+    """The API server of a cluster as DescribeCluster shows it; connects with the first request."""
+    return Api(cluster, access_token(access, cluster["name"], time.time()))
 
 
 class Api:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twinplane.cli.eksctl import roles
-from twinplane.cli.eksctl.account import Account
+from twinplane.cli.eksctl import identity, roles
+from twinplane.cli.eksctl.account import Account, cluster_tags
 from twinplane.cli.output import CommandError, Progress
 
 
@@ -53,12 +53,23 @@ def delete_resources(account: Account, cluster: str, progress: Progress) -> None
         _Vpc(account.ec2, cluster, vpc["VpcId"]).delete()
     for role in _role_names(account, cluster):
         roles.delete_role(account, role)
+    identity.delete_providers(account, cluster)
 
 
 def _role_names(account: Account, cluster: str) -> list[str]:
-    prefixes = (f"eksctl-{cluster}-cluster-", f"eksctl-{cluster}-nodegroup-")
+    """Those named as eksctl's stacks, and those with a name of the user's that carry its tags."""
+    parts = ("cluster", "nodegroup", "addon-iamserviceaccount", "podidentityrole")
+    prefixes = tuple(f"eksctl-{cluster}-{part}-" for part in parts)
     pages = account.iam.get_paginator("list_roles").paginate()
-    return [role["RoleName"] for page in pages for role in page["Roles"] if role["RoleName"].startswith(prefixes)]
+    names = [role["RoleName"] for page in pages for role in page["Roles"]]
+    return [name for name in names if name.startswith(prefixes) or _is_tagged(account, name, cluster)]
+
+
+def _is_tagged(account: Account, role: str, cluster: str) -> bool:
+    if role.startswith("eksctl-"):
+        return False
+    tags = account.iam.list_role_tags(RoleName=role)["Tags"]
+    return cluster_tags(cluster).items() <= {tag["Key"]: tag["Value"] for tag in tags}.items()
 
 
 class _Vpc:

@@ -25,6 +25,7 @@ def apply() -> None:
     _find_directly()
     _decode_user_data()
     _count_boots()
+    _keep_metadata_options()
     addressing.apply()
     block_storage.apply()
     interfaces.apply()
@@ -53,6 +54,23 @@ def _dispose_quietly() -> None:
 
 def _untracked(cls: Any, *_: Any, **__: Any) -> Any:
     return object.__new__(cls)
+
+
+def _keep_metadata_options() -> None:
+    """moto forgets what ModifyInstanceMetadataOptions does not name: a new hop limit would bring back version 1."""
+    from moto.ec2.models.instances import InstanceBackend
+
+    @around(InstanceBackend, "modify_instance_metadata_options")
+    def modify(original: Any, self: Any, instance_id: str, **given: Any) -> Any:
+        before = self.get_instance(instance_id).metadata_options
+        kept = {
+            "http_tokens": before.http_tokens,
+            "hop_limit": before.http_put_response_hop_limit,
+            "http_endpoint": before.http_endpoint,
+            "http_protocol": before.http_protocol_ipv6,
+            "metadata_tags": before.instance_metadata_tags,
+        }
+        return original(self, instance_id, **kept | {key: value for key, value in given.items() if value is not None})
 
 
 def _decode_user_data() -> None:

@@ -46,6 +46,10 @@ class ControlPlanes(Protocol):
         """PEM of the public key that verifies the cluster's service-account tokens; empty while there is none."""
         ...
 
+    async def drain(self, name: str, nodegroup: str) -> None:
+        """Evict the pods of a node group that is about to go. Returns after a bounded time, whether it has or not."""
+        ...
+
     async def deprovision(self, name: str) -> None:
         """Stop it and forget its data. Idempotent."""
         ...

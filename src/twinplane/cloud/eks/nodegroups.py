@@ -145,6 +145,7 @@ class Nodegroups:
     async def _take_away(self, cluster_name: str, name: str) -> None:
         group = self.find(cluster_name, name)
         made = group["made"]
+        await self._context.control_planes.drain(cluster_name, name)
         try:
             await self._context.in_thread(self.compute.remove_group, made["group"])
             await self._context.in_thread(self.compute.remove_launch_template, made["template"])

@@ -35,8 +35,9 @@ def config_source(path: str) -> Resource:
     return {"path_config_source": {"path": path}, "resource_api_version": "V3"}
 
 
-def cluster(group: TargetGroup, kind: Kind, endpoints: PurePath) -> Resource:
-    """`kind` of the load balancer that uses it: it decides how connections are spread."""
+def cluster(group: TargetGroup, kind: Kind, endpoints: PurePath, source: str = "") -> Resource:
+    """`kind` of the load balancer that uses it: it decides how connections are spread. `source` is the address that
+    connections come from, by which security groups know the load balancer; empty for any."""
     name = cluster_name(group.arn)
     resource: Resource = {
         "name": name,
@@ -59,6 +60,9 @@ def cluster(group: TargetGroup, kind: Kind, endpoints: PurePath) -> Resource:
             ]
         },
     }
+    if source:
+        address = {"address": source, "port_value": 0}
+        resource["upstream_bind_config"] = {"source_address": address, "freebind": True}
     if group.health_check.enabled:
         resource["health_checks"] = [_health_check(group)]
     transport = _transport(group)

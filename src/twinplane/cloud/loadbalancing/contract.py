@@ -6,13 +6,15 @@ balancers have no target groups in their API; the reader gives them one a listen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Kind = Literal["classic", "network", "application"]
 TargetState = Literal["initial", "healthy", "unhealthy", "unused", "draining"]
 SocketAddress = tuple[str, int]
+Flow = tuple[str, str, str, int]
+"""VPC id, private address of a load balancer, tcp or udp, port."""
 
 DEFAULT_PRIORITY = 1 << 30
 """Of a listener's default rule: after all that can be numbered (1-50000)."""
@@ -119,6 +121,8 @@ class LoadBalancer:
     availability_zones: tuple[str, ...]
     listeners: tuple[Listener, ...]
     idle_timeout: float = 60.0
+    addresses: tuple[str, ...] = ()
+    """Private ones of its network interfaces, in the order of their subnets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +137,20 @@ class Snapshot:
 class Reach(Protocol):
     def resolve(self, vpc_id: str, target: Target) -> list[SocketAddress]:
         """Where this host reaches a target; empty when nothing serves it now (stopped, unknown, still starting)."""
+        ...
+
+
+class Interfaces(Protocol):
+    """The network interfaces of load balancers, in VPCs whose networks this host has."""
+
+    def to_host(self, vpc_id: str, address: str) -> str | None:
+        """Where the host binds to an address of a VPC; None in a VPC without real nodes."""
+        ...
+
+    def announce(self, addresses: Iterable[tuple[str, str]]) -> None:
+        """(VPC id, address) of all that are bound to: the VPC reaches the host at them."""
+        ...
+
+    def hand_on(self, flows: Mapping[Flow, tuple[SocketAddress, ...]]) -> None:
+        """Flows that begin in a VPC and need no proxy -> where on this host each goes to one of. Replaces what was."""
         ...

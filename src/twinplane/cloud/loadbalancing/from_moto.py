@@ -26,6 +26,8 @@ from twinplane.cloud.loadbalancing.contract import (
 )
 
 KINDS: dict[str, Kind] = {"application": "application", "network": "network"}
+INTERFACES_OF = "ELB "
+"""The description of a load balancer's network interfaces begins so (`cloud.aws.balancers` makes them)."""
 CLASSIC_PROTOCOLS = {"SSL": "TLS"}
 
 
@@ -34,9 +36,11 @@ class MotoReader:
 
     def __init__(self, account_id: str, region: str) -> None:
         self._account_id = account_id
+        self._addresses: dict[str, tuple[str, ...]] = {}
         self._region = region
 
     def read(self) -> Snapshot:
+        self._addresses = self._interface_addresses()
         balancers: list[LoadBalancer] = []
         groups: dict[str, TargetGroup] = {}
         for classic in _values(self._backend("moto.elb.models", "elb_backends"), "load_balancers"):
@@ -48,6 +52,15 @@ class MotoReader:
             groups[group.arn] = _target_group(group)
         balancers += [self._elbv2(found) for found in _values(elbv2, "load_balancers") if found.type in KINDS]
         return Snapshot(tuple(balancers), groups)
+
+    def _interface_addresses(self) -> dict[str, tuple[str, ...]]:
+        """Description of the interfaces (`ELB app/NAME/ID`) -> their addresses."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for interface in _values(self._backend("moto.ec2.models", "ec2_backends"), "enis"):
+            if interface.description.startswith(INTERFACES_OF):
+                entry = (interface.subnet.id, interface.private_ip_address)
+                found.setdefault(interface.description, []).append(entry)
+        return {text: tuple(address for _, address in sorted(entries)) for text, entries in found.items()}
 
     def _backend(self, module: str, attribute: str, region: str = "") -> Any:
         """The existing backend or None; never makes one."""
@@ -86,6 +99,7 @@ class MotoReader:
             tuple(sorted(found.availability_zones)),
             tuple(listeners),
             float(timeout),
+            self._addresses.get(f"{INTERFACES_OF}{found.name}", ()),
         )
         return balancer, groups
 
@@ -100,6 +114,7 @@ class MotoReader:
             tuple(sorted(subnet.availability_zone for subnet in list(found.subnets))),
             tuple(self._listener(listener) for listener in list(found.listeners.values())),
             float(found.attrs.get("idle_timeout.timeout_seconds") or (350 if found.type == "network" else 60)),
+            self._addresses.get(INTERFACES_OF + found.arn.split("loadbalancer/", 1)[-1], ()),
         )
 
     def _listener(self, found: Any) -> Listener:

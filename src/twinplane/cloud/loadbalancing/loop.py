@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from twinplane.cloud.loadbalancing.addresses import Addresses, Place
 from twinplane.cloud.loadbalancing.aliases import Aliases
 from twinplane.cloud.loadbalancing.clusters import cluster_name
 from twinplane.cloud.loadbalancing.contract import (
+    Interfaces,
     LoadBalancer,
     Reach,
     Snapshot,
@@ -26,6 +28,7 @@ from twinplane.cloud.loadbalancing.contract import (
     TargetState,
 )
 from twinplane.cloud.loadbalancing.envoy import ConfigHealth, Envoy
+from twinplane.cloud.loadbalancing.flows import flows
 from twinplane.cloud.loadbalancing.rules import build, used_groups, wanted_targets
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,8 @@ log = logging.getLogger(__name__)
 DEBOUNCE = 0.05
 RETRY = 1.0
 """Seconds after which targets that nothing serves yet are looked up again, doubling up to `TICK`."""
+HEALTH = 1.0
+"""Seconds between looks at who is healthy, while flows go to targets without Envoy."""
 TICK = 10.0
 """Seconds between rebuilds when nothing happened: frees aliases, and heals what no change announced."""
 SERVICES = frozenset({"ec2", "elasticloadbalancing", "elb", "elbv2", "autoscaling", "acm", "iam", "eks"})
@@ -49,15 +54,19 @@ class LoadBalancing:
         *,
         envoy: Envoy | None = None,
         addresses: Addresses | None = None,
+        interfaces: Interfaces | None = None,
     ) -> None:
         """`data_dir` is the region's; everything is kept in `loadbalancing/` of it. `read` is `MotoReader.read`, run in
-        the thread of the account."""
+        the thread of the account. Without `interfaces` nothing is bound in VPCs."""
         directory = data_dir / "loadbalancing"
         self.envoy = envoy or Envoy(directory / "envoy")
         self._addresses = addresses or Addresses(directory / "addresses.json")
         self._read = read
         self._reach = reach
         self._aliases = aliases
+        self._interfaces = interfaces
+        self._bound = False
+        self._rebuilt = asyncio.Event()
         self._changed = asyncio.Event()
         self._snapshot = Snapshot()
         self._resolved: dict[tuple[str, Target], list[SocketAddress]] = {}
@@ -77,6 +86,8 @@ class LoadBalancing:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.envoy.run(), name="envoy")
             tasks.create_task(self._follow(), name="load balancers")
+            if self._interfaces is not None:
+                tasks.create_task(self._follow_health(self._interfaces), name="flows of load balancers")
 
     async def _follow(self) -> None:
         if not self.envoy.left_running():
@@ -124,7 +135,41 @@ class LoadBalancing:
         bindings = {
             arn: {port: (place.address, bound) for port, bound in place.ports.items()} for arn, place in places.items()
         }
-        self.envoy.publish(build(snapshot, bindings, self._resolved, self.envoy.directory))
+        edges = self._bind(snapshot)
+        self.envoy.publish(build(snapshot, bindings, self._resolved, self.envoy.directory, edges))
+
+    def _bind(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        """Load balancer ARN -> addresses on this host of its interfaces, which their VPC is told of."""
+        if self._interfaces is None:
+            return {}
+        edges: dict[str, list[str]] = {}
+        announced = []
+        for balancer in snapshot.load_balancers:
+            for address in balancer.addresses:
+                translated = self._interfaces.to_host(balancer.vpc_id, address)
+                if translated is not None:
+                    edges.setdefault(balancer.arn, []).append(translated)
+                    announced.append((balancer.vpc_id, address))
+        self._interfaces.announce(announced)
+        self._bound = bool(announced)
+        self._rebuilt.set()
+        return edges
+
+    async def _follow_health(self, interfaces: Interfaces) -> None:
+        """After each rebuild; and all the time where there are flows, since a target may fail at any moment."""
+        while True:
+            self._rebuilt.clear()
+            health = await self.envoy.health() if self._bound else {}
+            found = {} if not self._bound else flows(self._snapshot, self._resolved, health)
+            interfaces.hand_on(found)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEALTH if found else None):
+                    await self._rebuilt.wait()
+
+    def addresses_of(self, dns_name: str) -> Sequence[str]:
+        """In its VPC, of the load balancer with this name (lower case); empty when there is none."""
+        found = (each.addresses for each in self._snapshot.load_balancers if each.dns_name.lower() == dns_name)
+        return next(found, ())
 
     def _report(self, places: dict[str, Place]) -> None:
         problems = {problem for place in places.values() for problem in place.problems.values()}

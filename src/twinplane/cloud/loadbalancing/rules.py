@@ -6,7 +6,7 @@ resources of their own (RDS, EDS) because they change often, and a listener or c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -40,6 +40,8 @@ from twinplane.cloud.loadbalancing.routes import Network, routes, sources
 Resource = dict[str, Any]
 Bindings = Mapping[str, Mapping[int, SocketAddress]]
 """Load balancer ARN -> listener port -> where to listen. A listener without one is left out."""
+Edges = Mapping[str, Sequence[str]]
+"""Load balancer ARN -> addresses of this host that stand for its network interfaces; none where no VPC is made."""
 
 SECURE = ("HTTPS", "TLS")
 CLIENT_KEEP_ALIVE = "3600s"
@@ -58,10 +60,10 @@ class Resources:
     routes: Mapping[str, Resource] = field(default_factory=dict)
 
 
-def used_groups(snapshot: Snapshot) -> dict[str, Kind]:
-    """Target groups that a listener forwards to -> the kind of load balancer."""
+def used_groups(snapshot: Snapshot) -> dict[str, LoadBalancer]:
+    """Target groups that a listener forwards to -> the load balancer: in AWS there is only one."""
     return {
-        arn: balancer.kind
+        arn: balancer
         for balancer in snapshot.load_balancers
         for listener in balancer.listeners
         for rule in listener.rules
@@ -81,9 +83,12 @@ def wanted_targets(snapshot: Snapshot) -> set[tuple[str, Target]]:
     }
 
 
-def build(snapshot: Snapshot, bindings: Bindings, resolved: Resolved, directory: PurePath) -> Resources:
+def build(
+    snapshot: Snapshot, bindings: Bindings, resolved: Resolved, directory: PurePath, edges: Edges | None = None
+) -> Resources:
     """`directory` is where endpoint (eds/) and route (rds/) files will be."""
-    groups = {snapshot.target_groups[arn].arn: kind for arn, kind in used_groups(snapshot).items()}
+    edges = edges or {}
+    groups = used_groups(snapshot)
     listeners: list[Resource] = []
     route_tables: dict[str, Resource] = {}
     for balancer in snapshot.load_balancers:
@@ -92,14 +97,34 @@ def build(snapshot: Snapshot, bindings: Bindings, resolved: Resolved, directory:
             if where is not None:
                 made, tables = _listener(balancer, listener, where, snapshot.target_groups, directory)
                 listeners += made
+                listeners += [
+                    _at_edge(resource, address, listener.port)
+                    for address in edges.get(balancer.arn, ())
+                    for resource in made
+                ]
                 route_tables.update(tables)
-    ordered = sorted(groups.items())
+    ordered = sorted(groups.items(), key=lambda item: item[0])
     return Resources(
         tuple(listeners),
-        tuple(cluster(snapshot.target_groups[arn], kind, directory / "eds") for arn, kind in ordered),
+        tuple(
+            cluster(snapshot.target_groups[arn], balancer.kind, directory / "eds", _source(edges, balancer))
+            for arn, balancer in ordered
+        ),
         {cluster_name(arn): assignment(snapshot.target_groups[arn], resolved) for arn, _ in ordered},
         route_tables,
     )
+
+
+def _at_edge(listener: Resource, address: str, port: int) -> Resource:
+    """The same at an interface of the load balancer. The host may get the address a moment later: hence freebind."""
+    protocol = listener["address"]["socket_address"].get("protocol", "TCP")
+    where = socket_address((address, port), protocol)
+    return listener | {"name": f"{listener['name']}@{address}", "address": where, "freebind": True}
+
+
+def _source(edges: Edges, balancer: LoadBalancer) -> str:
+    """Where connections to targets come from: one of the load balancer's interfaces, all of which have its groups."""
+    return next(iter(edges.get(balancer.arn, ())), "")
 
 
 def _listener(

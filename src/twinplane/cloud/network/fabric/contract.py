@@ -132,6 +132,10 @@ class Services:
     """(VPC id, address of an interface, TCP port) -> port: API servers behind their cross-account interfaces."""
 
 
+Flow = tuple[str, str, str, int]
+"""VPC id, announced address, tcp or udp, port."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostSide:
     """What the host itself has in the VPCs."""
@@ -140,3 +144,6 @@ class HostSide:
     announced: frozenset[tuple[str, str]] = frozenset()
     """(VPC id, address) of interfaces whose edge address processes of the host bind to: load balancers."""
     uplink: Uplink = field(default_factory=Uplink)
+    flows: Mapping[Flow, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    """What of the announced addresses is handed on -> addresses and ports of this host, of which each new flow gets
+    one."""

@@ -6,6 +6,7 @@ keeps every other pair of networks apart: VPC from VPC, and the neighbours of th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
@@ -69,6 +70,7 @@ def _table(places: Sequence[Place], here: HostSide, snapshot: Snapshot, prefix: 
     ours = f'"{prefix}*"'
     slices = [str(item.host) for place in places for item in place.slices]
     public = dict(_public(places, snapshot))
+    flows = dict(_flows(places, here))
     switched = f'iifname "{here.uplink.device}" oifname != "tp-*" drop' if here.uplink.switched_on else ""
     return Table(
         table_name(prefix),
@@ -80,10 +82,17 @@ def _table(places: Sequence[Place], here: HostSide, snapshot: Snapshot, prefix: 
             "public": Elements("ipv4_addr : ipv4_addr", public),
             "private": Elements("ipv4_addr : ipv4_addr", {private: seen for seen, private in public.items()}),
             "slices": set_of("ipv4_addr", slices, interval=True),
+            "flows": Elements(
+                "ipv4_addr . inet_proto . inet_service : verdict",
+                {key: f"jump {_chain(key, targets)}" for key, targets in flows.items()},
+            ),
+            "balancers": set_of("ipv4_addr", {key.split()[0] for key in flows}),
         },
         {
+            **{_chain(key, targets): _spread(key, targets) for key, targets in flows.items()},
             "prerouting": (
                 "type nat hook prerouting priority -105;",
+                f"iifname {ours} ip daddr . meta l4proto . th dport vmap @flows",
                 f"iifname {ours} dnat ip to ip daddr . meta l4proto . th dport map @services",
                 f"iifname {ours} dnat ip to ip daddr map @public",
             ),
@@ -102,11 +111,34 @@ def _table(places: Sequence[Place], here: HostSide, snapshot: Snapshot, prefix: 
             ),
             "postrouting": (
                 "type nat hook postrouting priority 95;",
+                f"iifname {ours} oifname {ours} ct original ip daddr @balancers snat ip to ct original ip daddr",
                 'ip saddr @slices oifname "tp-*" ct status & dnat != 0 snat ip to ip saddr map @private',
                 'ip saddr @slices oifname != "tp-*" oifname != "lo" masquerade',
             ),
         },
     )
+
+
+def _flows(places: Sequence[Place], here: HostSide) -> Iterable[tuple[str, tuple[tuple[str, int], ...]]]:
+    """Address . protocol . port of a load balancer on this host -> its targets."""
+    by_vpc = {place.vpc_id: place for place in places}
+    for (vpc_id, held, protocol, port), targets in sorted(here.flows.items()):
+        place = by_vpc.get(vpc_id)
+        translated = on_host(place, held) if place is not None and held in place.held.announced else ""
+        if translated and targets:
+            yield f"{translated} . {protocol} . {port}", targets
+
+
+def _chain(key: str, targets: Sequence[tuple[str, int]]) -> str:
+    """One chain for all flows of a protocol to the same targets."""
+    content = f"{key.split()[2]} {targets}"
+    return f"to-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _spread(key: str, targets: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """As a network load balancer chooses: anew for each flow, so any choice will do."""
+    listed = ", ".join(f"{number} : {address} . {port}" for number, (address, port) in enumerate(targets))
+    return (f"meta l4proto {key.split()[2]} dnat ip to numgen random mod {len(targets)} map {{ {listed} }}",)
 
 
 def _services(places: Sequence[Place], services: Services) -> Iterable[tuple[str, str]]:

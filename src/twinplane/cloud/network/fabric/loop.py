@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from twinplane.cloud.contract import CloudState
 from twinplane.cloud.network.contract import instance_namespace, name_prefix, region_id
 from twinplane.cloud.network.fabric import namespaces, planner, uplink
 from twinplane.cloud.network.fabric.applier import Applier
-from twinplane.cloud.network.fabric.contract import HostSide, Services, Snapshot
+from twinplane.cloud.network.fabric.contract import Flow, HostSide, Services, Snapshot
 from twinplane.cloud.network.fabric.slices import RUN, Slices
 from twinplane.cloud.network.fabric.uplink import Uplink
 
@@ -58,6 +58,7 @@ class Fabric:
         self._slices = Slices(data_dir, run_dir)
         self._applier = Applier(self._region, host_namespace)
         self._announced: dict[str, frozenset[tuple[str, str]]] = {}
+        self._flows: dict[Flow, tuple[tuple[str, int], ...]] = {}
         self._ready: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
         self._round = asyncio.Condition()
@@ -78,6 +79,12 @@ class Fabric:
         announced = frozenset(addresses)
         if self._announced.get(holder, frozenset()) != announced:
             self._announced[holder] = announced
+            self._changed.set()
+
+    def hand_on(self, flows: Mapping[Flow, tuple[tuple[str, int], ...]]) -> None:
+        """What of the announced addresses needs no process of the host -> where each new flow goes to one of."""
+        if self._flows != flows:
+            self._flows = dict(flows)
             self._changed.set()
 
     async def settled(self) -> None:
@@ -124,7 +131,7 @@ class Fabric:
         return True
 
     async def _rebuild(self, *, check: bool) -> frozenset[str]:
-        here = HostSide(self._services(), frozenset().union(*self._announced.values()))
+        here = HostSide(self._services(), frozenset().union(*self._announced.values()), flows=self._flows)
         machines = frozenset(self._machines())
         snapshot = await self._read()
         applying = asyncio.ensure_future(asyncio.to_thread(self._apply, snapshot, machines, here, check))

@@ -24,6 +24,9 @@ def router(place: Place, snapshot: Snapshot, services: Services, peers: Sequence
     """`peers` are the interfaces of peered VPCs, whose groups the rules may name."""
     held = [found for found in place.interfaces if place.held.addresses.intersection(found.addresses)]
     real = [*place.machines, *(found for found in held if found not in place.machines)]
+    # A network load balancer without security groups takes and sends everything.
+    open_ones = [found for found in held if not found.groups]
+    real = [found for found in real if found not in open_ones]
     rules = Rules({group.id: group for group in snapshot.security_groups}, snapshot.prefix_lists, real)
     gateways = sorted(found.address for found in snapshot.nat_gateways if found.vpc_id == place.vpc_id)
     sets = {
@@ -33,7 +36,7 @@ def router(place: Place, snapshot: Snapshot, services: Services, peers: Sequence
         "public": set_of("ipv4_addr", (eni.addresses[0] for eni in place.machines if eni.public_address)),
         **rules.members([*place.interfaces, *peers]),
         "senders": _verdicts("out", real),
-        "receivers": _verdicts("in", real),
+        "receivers": _verdicts("in", real, open_ones),
     }
     return Table(NAME, sets, _chains(place, rules, gateways))
 
@@ -98,12 +101,11 @@ def _services(place: Place, services: Services) -> Iterable[str]:
             yield from (f"{address} . {protocol} . 53" for protocol in ("tcp", "udp"))
 
 
-def _verdicts(direction: str, interfaces: Iterable[Interface]) -> Elements:
-    return Elements(
-        "ipv4_addr : verdict",
-        {
-            address: f"jump {names.chain(direction, interface.groups)}"
-            for interface in interfaces
-            for address in interface.addresses
-        },
-    )
+def _verdicts(direction: str, interfaces: Iterable[Interface], accepting: Iterable[Interface] = ()) -> Elements:
+    found = {
+        address: f"jump {names.chain(direction, interface.groups)}"
+        for interface in interfaces
+        for address in interface.addresses
+    }
+    found |= {address: "accept" for interface in accepting for address in interface.addresses}
+    return Elements("ipv4_addr : verdict", found)
