@@ -23,6 +23,7 @@ from twinplane.controlplane.admission.contract import ObjectReader
 from twinplane.controlplane.admission.dynamic import DynamicAdmission
 from twinplane.controlplane.admission.pod_identity import IsAssociated, PodIdentity, nobody
 from twinplane.controlplane.admission.policies.type_checking import TypeChecker
+from twinplane.controlplane.admission.shared_reservations import SharedReservations
 from twinplane.controlplane.admission.webhooks.expressions import Compiler
 from twinplane.controlplane.api.extensions.aggregation.certificate import (
     authentication_config,
@@ -46,6 +47,7 @@ from twinplane.controlplane.auth.access import PolicyGrants
 from twinplane.controlplane.auth.authorization import UnionAuthorizer
 from twinplane.controlplane.auth.bootstrap import ensure_bootstrap_objects
 from twinplane.controlplane.auth.contract import AUTHENTICATED, MASTERS, Authenticator, UserInfo
+from twinplane.controlplane.auth.legacy_token_use import LegacyTokenUse
 from twinplane.controlplane.auth.service_account_token import TokenIssuer
 from twinplane.controlplane.cloudcontroller import all as cloud_controllers
 from twinplane.controlplane.cloudcontroller.aws import AwsClients
@@ -150,6 +152,7 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
             rbac=identity.rbac,
             authorizer=identity.authorizer,
             service_cidr=configuration.service_cidr,
+            shared=SharedReservations(foundation.store, clock) if configuration.replicas > 1 else None,
             webhooks=[
                 PodIdentity(reader, configuration.region, AWS_ENDPOINT, foundation.is_associated),
                 *dynamic.plugins,
@@ -191,7 +194,9 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
             certificate=lambda: front_proxy_certificate(configuration.ca_file, configuration.ca_key_file, clock.now()),
             resolve=EndpointResolver(reader, random, foundation.reach),
         )
-        async with extensions.running():
+        use = LegacyTokenUse(loopback, clock)
+        identity.accounts.used = use.mark
+        async with extensions.running(), use.running():
             yield server
 
 

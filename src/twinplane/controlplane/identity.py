@@ -45,6 +45,7 @@ class Identity:
     rbac: RbacAuthorizer
     create_token: CreateToken
     review_token: ReviewToken
+    accounts: ServiceAccountTokenAuthenticator
     documents: dict[str, Callable[[], Object]]
 
 
@@ -75,6 +76,7 @@ def identity_of(
         rbac=rbac,
         create_token=partial(token_request.create_token, issuer, reader),
         review_token=partial(token_request.review_token, authenticator, accounts),
+        accounts=accounts,
         documents={
             "/.well-known/openid-configuration": partial(
                 token_request.openid_configuration, configuration.issuer, configuration.url

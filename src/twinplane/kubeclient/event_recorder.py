@@ -79,7 +79,7 @@ class _Turns:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._free_at = self._loop.time()
+        self._free_at = self._loop.time() - WRITES_BURST / WRITES_PER_SECOND
 
     async def next(self) -> None:
         now = self._loop.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from random import Random
 from typing import Any
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from tests.unit.admission.requests import request, send
 from tests.unit.auth.fakes import Cluster, FixedClock, named
 from twinplane.controlplane.admission.service_addresses import ServiceAddresses
+from twinplane.controlplane.admission.shared_reservations import SharedReservations
+from twinplane.controlplane.store.contract import KeyExists, Record, RevisionConflict
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import copied
-from twinplane.kubeclient.resources import SERVICES
+from twinplane.kubeclient.resources import IP_ADDRESSES, SERVICE_CIDRS, SERVICES
 
 
 def service(name: str = "web", **spec: Any) -> Object:
@@ -195,6 +198,81 @@ async def test_deleted_services_free_their_address() -> None:
     world.clock.time += 60
     world.cluster.remove(SERVICES, "a", "shop")
     assert (await world.create(service("b", clusterIP=spec["clusterIP"])))["clusterIP"] == spec["clusterIP"]
+
+
+class SharedStore:
+    """As much of a store as a record needs; every call yields once, so that writers meet."""
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+
+    async def get(self, key: str) -> Record | None:
+        await asyncio.sleep(0)
+        return self.record
+
+    async def create(self, key: str, value: bytes) -> Record:
+        await asyncio.sleep(0)
+        if self.record is not None:
+            raise KeyExists(self.record)
+        self.record = Record(key, value, 1, 1)
+        return self.record
+
+    async def update(self, key: str, value: bytes, expected_revision: int) -> Record:
+        await asyncio.sleep(0)
+        if self.record is None or self.record.revision != expected_revision:
+            raise RevisionConflict(self.record)
+        self.record = self.record._replace(value=value, revision=expected_revision + 1)
+        return self.record
+
+
+def replica(store: SharedStore, clock: FixedClock, seed: int) -> ServiceAddresses:
+    """An API server that has not heard of any Service yet."""
+    shared = SharedReservations(store, clock)  # type: ignore[arg-type] # the part of a store that is needed
+    return ServiceAddresses(
+        Cluster().reader,
+        clock,
+        Random(seed),
+        service_cidr="10.0.0.0/27",
+        node_ports=range(30000, 30030),
+        shared=shared,
+    )
+
+
+async def test_replicas_never_give_out_the_same_address_or_port() -> None:
+    store, clock = SharedStore(), FixedClock()
+    replicas = [replica(store, clock, seed) for seed in (1, 1, 2)]
+    bodies = [request(SERVICES, service(f"s{number}", type="NodePort")) for number in range(24)]
+    made = await asyncio.gather(*(send(body, replicas[number % 3]) for number, body in enumerate(bodies)))
+    assert len({each["spec"]["clusterIP"] for each in made}) == 24
+    assert len({each["spec"]["ports"][0]["nodePort"] for each in made}) == 24
+    one = await refusal(send(request(SERVICES, service("x", clusterIP=made[0]["spec"]["clusterIP"])), replicas[1]))
+    assert "provided IP is already allocated" in one.message
+    ports = [{"port": 80, "nodePort": made[0]["spec"]["ports"][0]["nodePort"]}]
+    clock.time += 5
+    two = await refusal(send(request(SERVICES, service("x", type="NodePort", ports=ports)), replicas[2]))
+    assert two.code in (422, 500)
+    clock.time += 11
+    await send(request(SERVICES, service("x", type="NodePort", ports=ports)), replicas[2])
+
+
+async def test_more_ranges() -> None:
+    world = World("10.0.0.0/30")
+    for name in ("a", "b"):
+        await world.create(service(name))
+    assert "range is full" in (await refusal(world.create(service("c")))).message
+    world.cluster.put(SERVICE_CIDRS, named("more", spec={"cidrs": ["10.9.0.0/24", "fd00::/108"]}))
+    made = await world.create(service("c"))
+    assert made["clusterIP"].startswith("10.9.0.")
+    assert (await world.create(service("d", clusterIP="10.9.0.77")))["clusterIP"] == "10.9.0.77"
+    outside = await refusal(world.create(service("e", clusterIP="10.8.0.1")))
+    assert "The range of valid IPs is 10.0.0.0/30,10.9.0.0/24" in outside.message
+
+
+async def test_addresses_that_others_have_taken_as_objects() -> None:
+    world = World()
+    world.cluster.put(IP_ADDRESSES, named("10.100.0.7", spec={"parentRef": {"resource": "gateways", "name": "g"}}))
+    taken = await refusal(world.create(service("b", clusterIP="10.100.0.7")))
+    assert "provided IP is already allocated" in taken.message
 
 
 @given(st.lists(st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"]), max_size=20), st.integers())

@@ -253,3 +253,18 @@ async def test_a_review_is_no_table() -> None:
         assert (code, reason) == (406, "NotAcceptable")
         both = await api.send("POST", target, review, headers={"accept": f"{table},application/json"})
         assert (both.status, orjson.loads(both.body)["kind"]) == (201, "SelfSubjectAccessReview")
+
+
+async def test_a_token_expires_even_where_nothing_has_changed() -> None:
+    async with api_server() as api:
+        for name in ("a", "b", "c"):
+            await api.send("POST", MAPS, config_map(name))
+        first = await api.json("GET", f"{MAPS}?limit=1")
+        await api.send("POST", "/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
+        assert (await api.send("GET", f"{MAPS}?limit=1&continue={first['metadata']['continue']}")).status == 200
+        await api.runtime.store.compact(api.runtime.store.revision)
+        response = await api.send("GET", f"{MAPS}?limit=1&continue={first['metadata']['continue']}")
+        status = orjson.loads(response.body)
+        assert (status["code"], status["reason"]) == (410, "Expired")
+        rest = await api.json("GET", f"{MAPS}?limit=1&continue={status['metadata']['continue']}")
+        assert [item["metadata"]["name"] for item in rest["items"]] == ["b"]

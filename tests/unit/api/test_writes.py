@@ -335,6 +335,18 @@ async def test_field_validation() -> None:
         assert code == 400
         assert message.endswith('strict decoding error: duplicate field "data.a"')
         assert (await api.refused("POST", f"{MAPS}?fieldValidation=Some", config_map("x")))[0] == 422
+        container = b'{"name":"n","image":"i","unknownNested":"v","imagePullPolicy":"Always","imagePullPolicy":"Never"}'
+        messy = (
+            b'{"metadata":{"name":"a","name":"b","unknownMeta":"v"},"spec":{"unknown1":"v","unknownDupe":"v",'
+            b'"unknownDupe":"w","paused":true,"paused":false,"template":{"spec":{"containers":[%b]}}}}' % container
+        )
+        _, _, message = await api.refused("POST", f"{target}?fieldValidation=Strict", messy)
+        assert message.partition("strict decoding error: ")[2] == (
+            'duplicate field "metadata.name", unknown field "metadata.unknownMeta", unknown field "spec.unknown1", '
+            'unknown field "spec.unknownDupe", duplicate field "spec.paused", unknown field '
+            '"spec.template.spec.containers[0].unknownNested", duplicate field '
+            '"spec.template.spec.containers[0].imagePullPolicy"'
+        )
 
 
 async def test_readers_see_what_was_answered_and_share_it() -> None:

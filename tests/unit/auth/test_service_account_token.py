@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from functools import cache
@@ -16,6 +17,7 @@ from tests.unit.auth.fakes import Cluster, FixedClock, named
 from twinplane.controlplane.auth import json_web_signature as jws
 from twinplane.controlplane.auth.authentication import UnionAuthenticator
 from twinplane.controlplane.auth.contract import Credentials, UserInfo
+from twinplane.controlplane.auth.legacy_token_use import INVALID_SINCE, LAST_USED, LegacyTokenUse
 from twinplane.controlplane.auth.service_account_token import (
     EXTENDED_LIFETIME,
     ServiceAccountTokenAuthenticator,
@@ -24,6 +26,7 @@ from twinplane.controlplane.auth.service_account_token import (
 )
 from twinplane.controlplane.auth.static_token import StaticTokenAuthenticator
 from twinplane.controlplane.auth.token_request import create_token, key_set, openid_configuration, review_token
+from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
 
@@ -187,6 +190,43 @@ async def test_legacy_secret_tokens(world: World) -> None:
     user = await world.user(token)
     assert user is not None
     assert user.name == "system:serviceaccount:shop:build"
+
+
+async def test_the_use_of_legacy_tokens_is_noted_and_invalid_ones_are_refused() -> None:
+    cluster, clock = Cluster((SERVICE_ACCOUNTS, named("build", "shop"))), FixedClock()
+    issuer = TokenIssuer(key(), issuer="https://x", clock=clock)
+    account = cluster.reader.get(SERVICE_ACCOUNTS, "build", "shop")
+    assert account is not None
+    token = issuer.legacy(account, "legacy")
+    data = {"token": base64.b64encode(token.encode()).decode()}
+    cluster.put(SECRETS, named("legacy", "shop", data=data))
+    patched: list[Object] = []
+
+    class Client:
+        async def patch(self, resource: Resource, name: str, patch: Object, namespace: str) -> None:
+            patched.append(patch)
+
+    use = LegacyTokenUse(Client(), clock)  # type: ignore[arg-type] # all that is asked of a client
+    authenticator = ServiceAccountTokenAuthenticator(
+        [key().public_key()],
+        issuers=["https://x"],
+        api_audiences=issuer.api_audiences,
+        reader=cluster.reader,
+        clock=clock,
+    )
+    authenticator.used = use.mark
+    async with use.running():
+        for _ in range(3):
+            await authenticator.authenticate(Credentials(token))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    (patch,) = patched
+    assert patch["metadata"]["labels"] == {LAST_USED: "2023-11-14"}
+    marked = named("legacy", "shop", data=data)
+    marked["metadata"]["labels"] = {INVALID_SINCE: "2023-11-14", LAST_USED: "2023-11-14"}
+    cluster.put(SECRETS, marked)
+    with pytest.raises(TokenRefused, match=r"has been marked invalid\. Use tokens from the TokenRequest API"):
+        authenticator.verify(token, ())
 
 
 @pytest.mark.parametrize(

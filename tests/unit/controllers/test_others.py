@@ -24,11 +24,14 @@ from twinplane.kubeclient.resources import (
     PODS,
     REPLICA_SETS,
     RESOURCE_QUOTAS,
+    SECRETS,
     SERVICES,
 )
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
 LABELS = {"app": "web"}
+WIDGETS = Resource("example.com", "v1", "widgets", "Widget", True)
+SERVED = [PODS, SECRETS, WIDGETS]
 
 
 def build(context: Context) -> Sequence[Controller]:
@@ -36,7 +39,7 @@ def build(context: Context) -> Sequence[Controller]:
         DisruptionController(context),
         EndpointsController(context),
         ClusterRoleAggregationController(context),
-        ResourceQuotaController(context),
+        ResourceQuotaController(context, lambda: SERVED),
         ApiServerEndpoint(context),
     ]
 
@@ -190,6 +193,21 @@ async def test_quota_is_given_back(clock: VirtualClock) -> None:
         await world.cluster.delete(PODS, "web-1", "default", grace_period_seconds=0)
         await world.settle(2)
         assert world.one(RESOURCE_QUOTAS, "q")["status"]["used"]["pods"] == "1"
+
+
+@virtual_time
+async def test_quota_of_custom_resources(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        for number in (1, 2):
+            await world.cluster.create(WIDGETS, {"metadata": {"name": f"w{number}"}}, "default")
+        hard = {"count/widgets.example.com": "5", "count/later.example.com": "1"}
+        await world.cluster.create(RESOURCE_QUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": hard}}, "default")
+        await world.settle()
+        used = {"count/widgets.example.com": "2", "count/later.example.com": "0"}
+        assert world.one(RESOURCE_QUOTAS, "q")["status"] == {"hard": hard, "used": used}
+        await world.cluster.delete(WIDGETS, "w1", "default")
+        await world.settle(2)
+        assert world.one(RESOURCE_QUOTAS, "q")["status"]["used"]["count/widgets.example.com"] == "1"
 
 
 @virtual_time

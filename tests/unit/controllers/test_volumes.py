@@ -217,15 +217,48 @@ async def test_reclaiming(clock: VirtualClock) -> None:
             assert of_claim(world, name) == ("Bound", name)
             await world.cluster.delete(PERSISTENT_VOLUME_CLAIMS, name, "default")
             await world.settle()
-        assert [phase(world, name) for name in ("retain", "delete", "recycle")] == ["Released", "Failed", "Failed"]
+        assert [phase(world, name) for name in ("retain", "delete", "recycle")] == [
+            "Released",
+            "Failed",
+            "Released",
+        ]
         assert world.events("VolumeFailedDelete") == [
             'error getting deleter volume plugin for volume "delete": no deletable volume plugin matched'
         ]
-        assert world.events("VolumeFailedRecycle") == ["No recycler plugin found for the volume!"]
         patch = {"spec": {"claimRef": None}}
         await world.cluster.patch(PERSISTENT_VOLUMES, "retain", patch)
         await world.settle()
         assert phase(world, "retain") == "Available"
+
+
+@virtual_time
+async def test_recycling(clock: VirtualClock) -> None:
+    sources: dict[str, dict[str, Any]] = {
+        "nfs": {"csi": None, "nfs": {"server": "s", "path": "/"}},
+        "full": {"csi": None, "hostPath": {"path": "/x"}},
+        "csi": {},
+    }
+    async with running(clock, build) as world:
+        for name, source in sources.items():
+            body = volume(name, persistentVolumeReclaimPolicy="Recycle", storageClassName=name, **source)
+            await create_all(
+                world, (PERSISTENT_VOLUMES, body), (PERSISTENT_VOLUME_CLAIMS, claim(name, storageClassName=name))
+            )
+            await world.cluster.delete(PERSISTENT_VOLUME_CLAIMS, name, "default")
+            await world.settle()
+        assert phase(world, "csi") == "Failed"
+        assert world.events("VolumeFailedRecycle") == ["No recycler plugin found for the volume!"]
+        pod = world.one(PODS, "recycler-for-nfs")
+        assert pod["spec"]["volumes"] == [{"name": "vol", "nfs": {"server": "s", "path": "/"}}]
+        assert (pod["spec"]["restartPolicy"], pod["spec"]["activeDeadlineSeconds"]) == ("Never", 300)
+        for name, status in (("nfs", {"phase": "Succeeded"}), ("full", {"phase": "Failed", "message": "no"})):
+            await world.cluster.patch(PODS, f"recycler-for-{name}", {"status": status}, "default", subresource="status")
+        await world.settle(5)
+        assert phase(world, "nfs") == "Available"
+        assert "claimRef" not in world.one(PERSISTENT_VOLUMES, "nfs")["spec"]
+        assert world.events("VolumeRecycled") == ["Volume recycled"]
+        assert world.one(PERSISTENT_VOLUMES, "full")["status"]["message"] == "Recycle failed: no"
+        assert not [name for name in world.names(PODS) if name.startswith("recycler-for-")]
 
 
 @virtual_time

@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -41,6 +42,16 @@ class Metrics:
             await response.write(b'{"type":"ADDED"}\n')
             await asyncio.sleep(30)
             return response
+        if request.path == "/openapi/v2":
+            paths: Object = {NODES: {"get": {}}, "/apis/other.io/v1/x": {}}
+            document = {"swagger": "2.0", "paths": paths, "definitions": {"NodeMetrics": {"type": "object"}}}
+            return web.json_response(document)
+        if request.headers.get("upgrade") == "websocket":
+            socket = web.WebSocketResponse(protocols=("echo",))
+            await socket.prepare(request)
+            await socket.send_str(f"hello {request.headers['x-remote-user']}")
+            await socket.close()
+            return socket
         if request.path == NODES:
             return web.json_response({"kind": "NodeMetricsList", "items": [], "asked": request.path_qs})
         return web.json_response({"kind": "Status", "status": "Failure", "code": 404}, status=404)
@@ -146,6 +157,58 @@ async def test_discovery_is_merged(tmp_path: Path) -> None:
         assert again.status == 304
         index = await api.json("GET", "/openapi/v3")
         assert "apis/metrics.k8s.io/v1beta1" in index["paths"]
+
+
+class Sink(asyncio.Transport):
+    """The client's end of a tunnel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received = b""
+
+    def write(self, data: Any) -> None:
+        self.received += bytes(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_upgrades_go_through(tmp_path: Path) -> None:
+    async with aggregated(tmp_path) as (api, server):
+        headers = {
+            "connection": "Upgrade",
+            "upgrade": "websocket",
+            "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "sec-websocket-version": "13",
+            "sec-websocket-protocol": "echo",
+            "x-remote-user": "mallory",
+            "authorization": "Bearer secret",
+        }
+        user = UserInfo("jane", ("system:masters",))
+        response = await api.send("GET", f"{NODES}/n1/proxy?a=b", headers=headers, user=user)
+        assert response.status == 101
+        assert response.headers["sec-websocket-protocol"] == "echo"
+        assert response.tunnel is not None
+        sink = Sink()
+        joined = asyncio.create_task(response.tunnel.join(sink))
+        async with asyncio.timeout(5):
+            while b"hello jane" not in sink.received:
+                await asyncio.sleep(0.005)
+        response.tunnel.close()
+        await joined
+        asked = server.requests[-1]
+        assert asked.path_qs == f"{NODES}/n1/proxy?a=b"
+        assert "authorization" not in asked.headers
+
+
+async def test_openapi_is_merged(tmp_path: Path) -> None:
+    async with aggregated(tmp_path) as (api, _):
+        document = await api.json("GET", "/openapi/v2")
+        assert NODES in document["paths"]
+        assert "/apis/other.io/v1/x" not in document["paths"]
+        assert document["definitions"]["NodeMetrics"] == {"type": "object"}
+        asked = {"accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
+        assert b"NodeMetrics" in (await api.send("GET", "/openapi/v2", headers=asked)).body
 
 
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.event_recorder import QUEUE_MAX, EventBroadcaster
+from twinplane.kubeclient.event_recorder import QUEUE_MAX, WRITES_BURST, WRITES_PER_SECOND, EventBroadcaster
 from twinplane.kubeclient.resources import EVENTS
 from twinplane.testing.memory_cluster import MemoryCluster
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
@@ -102,6 +102,8 @@ async def test_a_full_queue_drops(clock: VirtualClock) -> None:
     for number in range(QUEUE_MAX + 10):
         broadcaster.recorder("kubelet").event(pod(str(number)), "Normal", "Started", "x")
     task = asyncio.create_task(broadcaster.run())
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.01)
+    assert len(cluster.objects(EVENTS)) in (WRITES_BURST, WRITES_BURST - 1)
+    await asyncio.sleep((QUEUE_MAX - WRITES_BURST) / WRITES_PER_SECOND + 0.1)
     assert len(cluster.objects(EVENTS)) == QUEUE_MAX
     task.cancel()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kubelet.node import pod_object, test_node
-from twinplane.kubeclient.resources import NODES, PODS
+from twinplane.kubeclient.resources import CONFIG_MAPS, NODES, PODS
 from twinplane.testing.memory_runtime import Script
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
@@ -47,3 +47,24 @@ async def test_the_node_registers(clock: VirtualClock, tmp_path: Path, monkeypat
         found = node.cluster.objects(NODES)[0]
         conditions = {item["type"]: item["status"] for item in found["status"]["conditions"]}
         assert conditions["Ready"] == "True"
+
+
+@virtual_time
+async def test_a_changed_config_map_or_label_reaches_the_volumes_at_once(
+    clock: VirtualClock, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    async with test_node(clock, tmp_path, monkeypatch) as node:
+        metadata = {"name": "settings", "namespace": "default"}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"color": "red"}}
+        await node.cluster.create(CONFIG_MAPS, body, "default")
+        await node.create(pod_object(volumes=[{"name": "settings", "configMap": {"name": "settings"}}]))
+        await asyncio.sleep(5)
+        node.volumes.log.clear()
+        await asyncio.sleep(5)
+        assert not node.volumes.log
+        await node.cluster.update(CONFIG_MAPS, {**body, "data": {"color": "blue"}})
+        await asyncio.sleep(1)
+        assert [what for what, _ in node.volumes.log] == ["refresh"]
+        await node.cluster.patch(PODS, "web", {"metadata": {"labels": {"tier": "back"}}}, namespace="default")
+        await asyncio.sleep(1)
+        assert [what for what, _ in node.volumes.log] == ["refresh", "refresh"]

@@ -159,3 +159,31 @@ async def test_a_change_by_others_in_the_second_round_counts_too(server: Webhook
         await api.json("POST", PODS, labelled(), expect=201)
     assert server.called == ["last", "look", "look"]
     assert "reacted" in seen[-1]
+
+
+async def test_the_server_names_an_object_after_it_was_changed(api: Api, server: WebhookServer) -> None:
+    """Mutating webhooks see neither a generated name nor uid and creation time; validating ones see all."""
+    server.answers["early"] = lambda request: patch(label("early"))
+    server.answers["late"] = lambda request: {"allowed": True}
+    await configure(api, server.webhook("early.example.com"), mutating=True, name="a")
+    await configure(api, server.webhook("late.example.com"), mutating=False, name="b")
+    body = labelled()
+    body["metadata"] = {"generateName": "web-", "labels": {"app": "web"}}
+    made = await api.json("POST", PODS, body, expect=201)
+    name = made["metadata"]["name"]
+    assert name.startswith("web-")
+    assert made["metadata"]["labels"] == {"app": "web", "early": "yes"}
+    (_, early), *_, (_, late) = server.reviews
+    assert "name" not in early
+    assert early["object"]["metadata"]["generateName"] == "web-"
+    assert not {"name", "uid", "creationTimestamp"} & early["object"]["metadata"].keys()
+    assert late["name"] == name
+    assert late["object"]["metadata"]["uid"] == made["metadata"]["uid"]
+
+
+async def test_a_webhook_may_name_an_object_itself(api: Api, server: WebhookServer) -> None:
+    server.answers["name"] = lambda request: patch({"op": "add", "path": "/metadata/name", "value": "mine"})
+    await configure(api, server.webhook("name.example.com"), mutating=True)
+    body = labelled()
+    body["metadata"] = {"generateName": "web-"}
+    assert (await api.json("POST", PODS, body, expect=201))["metadata"]["name"] == "mine"

@@ -32,6 +32,7 @@ from twinplane.controlplane.admission.resource_quota import ResourceQuota
 from twinplane.controlplane.admission.runtime_class import RuntimeClass
 from twinplane.controlplane.admission.service_account import ServiceAccount
 from twinplane.controlplane.admission.service_addresses import ServiceAddresses
+from twinplane.controlplane.admission.shared_reservations import SharedReservations
 from twinplane.controlplane.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from twinplane.controlplane.admission.taint_nodes_by_condition import TaintNodesByCondition
 from twinplane.controlplane.auth.bootstrap import DEFAULT_SERVICE_CIDR
@@ -54,8 +55,11 @@ def default_plugins(
     enable: Collection[str] = (),
     disable: Collection[str] = (),
     webhooks: Sequence[AdmissionPlugin] = (),
+    shared: SharedReservations | None = None,
 ) -> list[AdmissionPlugin]:
     """`client` acts for the API server itself (it reads namespaces and writes quota status).
+
+    `shared` is what several API servers of one cluster have in common.
 
     `enable` and `disable` are upstream's --enable-admission-plugins and --disable-admission-plugins.
     """
@@ -82,7 +86,7 @@ def default_plugins(
         RbacEscalation(rbac, authorizer),
         *webhooks,
         ResourceQuota(reader, client, clock),
-        ServiceAddresses(reader, clock, random, service_cidr=service_cidr),
+        ServiceAddresses(reader, clock, random, service_cidr=service_cidr, shared=shared),
     ]
     off = (OFF_BY_DEFAULT - set(enable)) | set(disable)
     return [plugin for plugin in built_in if plugin.name not in off]

@@ -25,6 +25,10 @@ class Plugin(ABC):
     """Whether `handles` looks at nothing but operation, type, subresource and whether there is a namespace: then it is
     asked once for each of these, not on every write.
     """
+    precedes_naming: ClassVar[bool] = False
+    """Whether `admit` sees a new object as upstream's mutating webhooks do: before the server gives it uid, creation
+    time and, where it is to be generated, its name.
+    """
     reads: ClassVar[Sequence[Resource] | None] = None
     """The types of the objects that it looks at when a pod is created. None: it does more than look at objects and the
     request, so that the same pod may fare another way the next time.

@@ -1,7 +1,8 @@
 """Addresses and ports of Services: cluster IPs, node ports and health-check ports are chosen, kept and refused here.
 
 Upstream allocates in the Service's registry; here it is the last mutating plugin. What is taken is derived from the
-live Services, so releasing needs no bookkeeping, plus a short-lived reservation for writes that are still under way.
+live Services, so releasing needs no bookkeeping, plus a short-lived reservation for writes that are still under way,
+which replicas share (`shared_reservations`). Ranges are those of the ServiceCIDRs, the cluster's own first.
 Addresses and ports are picked at random, as upstream, from the upper band first. `service_fields` is the pure part.
 """
 
@@ -16,13 +17,18 @@ from twinplane.clock import Clock
 from twinplane.controlplane.admission import service_fields as fields
 from twinplane.controlplane.admission.contract import AdmissionRequest, ObjectReader
 from twinplane.controlplane.admission.plugin import Plugin, body_of, concerns, entries, shown_name, spec_of
+from twinplane.controlplane.admission.shared_reservations import SharedReservations
 from twinplane.controlplane.auth.bootstrap import DEFAULT_SERVICE_CIDR
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, FieldError, invalid
-from twinplane.kubeclient.resources import SERVICES
+from twinplane.kubeclient.meta import copied
+from twinplane.kubeclient.resources import IP_ADDRESSES, SERVICE_CIDRS, SERVICES
 
 NODE_PORTS = range(30000, 32768)
 _RESERVED_SECONDS = 10.0
+_ATTEMPTS = 16
+_MANAGED_BY, _ALLOCATOR = "ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Reservations:
@@ -42,6 +48,9 @@ class Reservations:
         self._until.pop(item, None)
         self._until[item] = (self._clock.now() + _RESERVED_SECONDS, holder)
 
+    def drop(self, item: Any) -> None:
+        self._until.pop(item, None)
+
     def _expire(self) -> None:
         now = self._clock.now()
         while self._until:
@@ -52,20 +61,26 @@ class Reservations:
 
 
 class Taken:
-    """Cluster IPs and node ports of the live Services, derived once for each revision."""
+    """Cluster IPs and node ports of the live Services, derived once for each revision.
+
+    IPAddress objects that somebody else has made take their addresses, too; those of Services follow the Services.
+    """
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader
-        self._revision: int | None = None
+        self._revision: tuple[int, int] | None = None
         self.addresses: dict[str, str] = {}
         self.ports: dict[int, str] = {}
 
     def refresh(self) -> None:
-        revision = self._reader.revision(SERVICES)
+        revision = (self._reader.revision(SERVICES), self._reader.revision(IP_ADDRESSES))
         if revision == self._revision:
             return
         self._revision = revision
         self.addresses, self.ports = {}, {}
+        for address in self._reader.list(IP_ADDRESSES):
+            if (address["metadata"].get("labels") or {}).get(_MANAGED_BY) != _ALLOCATOR:
+                self.addresses[address["metadata"]["name"]] = f"ipaddress {address['metadata']['name']}"
         for service in self._reader.list(SERVICES):
             spec = service.get("spec") or {}
             key = fields.key_of(service)
@@ -85,9 +100,14 @@ class ServiceAddresses(Plugin):
         *,
         service_cidr: str = DEFAULT_SERVICE_CIDR,
         node_ports: range = NODE_PORTS,
+        shared: SharedReservations | None = None,
     ) -> None:
+        """`shared` where there are several API servers."""
+        self._reader = reader
+        self._shared = shared
         self._network = ipaddress.ip_network(service_cidr)
         self._family = "IPv6" if self._network.version == 6 else "IPv4"
+        self._ranges: tuple[int, list[Network]] = (-1, [])
         self._node_ports = node_ports
         self._random = random
         self._taken = Taken(reader)
@@ -97,7 +117,24 @@ class ServiceAddresses(Plugin):
         return concerns(request, SERVICES, "CREATE", "UPDATE")
 
     async def admit(self, request: AdmissionRequest) -> None:
-        """Without a suspension point: what is seen as free here is reserved before anybody else looks."""
+        given = copied(spec_of(request)) if self._shared is not None else {}
+        for _ in range(_ATTEMPTS):
+            items = self._allocate(request)
+            if self._shared is None or request.dry_run or not items:
+                return
+            lost = await self._shared.take([f"{kind}/{value}" for kind, value in items], self._holder(request))
+            if not lost:
+                return
+            # Another API server was first: what it has is taken here, too, until its Service can be seen.
+            for kind, value in items:
+                self._reserved.drop((kind, value))
+                if f"{kind}/{value}" in lost:
+                    self._reserved.take((kind, value), "another API server")
+            body_of(request)["spec"] = copied(given)
+        raise ApiError("TooManyRequests", "no address could be allocated", retry_after=1)
+
+    def _allocate(self, request: AdmissionRequest) -> list[tuple[str, Any]]:
+        """What the Service has now. In one go: what is seen as free here is reserved before anybody else looks."""
         spec = spec_of(request)
         old = (request.old or {}).get("spec") or {}
         self._taken.refresh()
@@ -109,6 +146,28 @@ class ServiceAddresses(Plugin):
             errors = [*self._addresses(request, spec), *self._ports(request, spec)]
         if errors:
             raise _invalid(request, errors)
+        mine: set[tuple[str, Any]] = {("address", text) for text in fields.cluster_ips(spec)}
+        mine |= {("port", number) for number in fields.node_ports(spec)}
+        if old:
+            mine -= {("address", text) for text in fields.cluster_ips(old)}
+            mine -= {("port", number) for number in fields.node_ports(old)}
+        return sorted(mine)
+
+    def _networks(self) -> list[Network]:
+        """The cluster's own range, then those of other ServiceCIDRs of its family that stay."""
+        revision = self._reader.revision(SERVICE_CIDRS)
+        if revision != self._ranges[0]:
+            found: list[Network] = [self._network]
+            for each in self._reader.list(SERVICE_CIDRS):
+                if "deletionTimestamp" not in each["metadata"]:
+                    networks = (ipaddress.ip_network(text, strict=False) for text in each["spec"].get("cidrs") or ())
+                    found += (
+                        network
+                        for network in networks
+                        if network.version == self._network.version and network not in found
+                    )
+            self._ranges = (revision, found)
+        return self._ranges[1]
 
     def _addresses(self, request: AdmissionRequest, spec: Object) -> list[FieldError]:
         if not fields.wants_address(spec):
@@ -137,20 +196,24 @@ class ServiceAddresses(Plugin):
             address = ipaddress.ip_address(text)
         except ValueError:
             return "not a valid IP address"
-        edge = (self._network.network_address, self._network.broadcast_address)
-        if address not in self._network or address in edge:
-            return f"the provided IP ({text}) is not in the valid range. The range of valid IPs is {self._network}"
+        networks = self._networks()
+        if not any(address in each and address not in _edges(each) for each in networks):
+            ranges = ",".join(map(str, networks))
+            return f"the provided IP ({text}) is not in the valid range. The range of valid IPs is {ranges}"
         holder = self._taken.addresses.get(text) or self._reserved.holder(("address", text))
         return "provided IP is already allocated" if holder not in (None, mine) else ""
 
     def _free_address(self) -> str | None:
+        return next(filter(None, map(self._free_address_of, self._networks())), None)
+
+    def _free_address_of(self, network: Network) -> str | None:
         """The lower band, a sixteenth of the range but no more than 256, is left for addresses that people choose."""
-        size = min(self._network.num_addresses, 1 << 20)
+        size = min(network.num_addresses, 1 << 20)
         offset = min(max(16, size >> 4), 256) if size >= 32 else 1
         for low, high in ((offset, size - 1), (1, offset)):
             start = self._random.randrange(low, high) if high > low else low
             for step in range(high - low):
-                text = str(self._network[low + (start - low + step) % (high - low)])
+                text = str(network[low + (start - low + step) % (high - low)])
                 if text not in self._taken.addresses and self._reserved.holder(("address", text)) is None:
                     return text
         return None
@@ -216,6 +279,10 @@ class ServiceAddresses(Plugin):
 
     def _holder(self, request: AdmissionRequest) -> str:
         return f"{request.namespace}/{shown_name(request)}"
+
+
+def _edges(network: Network) -> tuple[object, object]:
+    return network.network_address, network.broadcast_address
 
 
 def _invalid(request: AdmissionRequest, errors: list[FieldError]) -> ApiError:

@@ -7,6 +7,7 @@ What is inside the object is checked by the type's rules afterwards.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -185,6 +186,31 @@ def duplicate_fields(data: bytes) -> list[str]:
     except (ValueError, RecursionError):
         return []
     return found
+
+
+def as_they_come(data: bytes, unknown: Sequence[str], duplicates: Sequence[str]) -> list[str]:
+    """Both kinds of problems in the order in which Go's decoder meets them; what is unknown is told of once."""
+    told = frozenset((*unknown, *duplicates))
+    met: list[str] = []
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, _Pairs):
+            seen: set[str] = set()
+            for key, entry in value:
+                here = f"{path}.{key}" if path else key
+                problem = f'unknown field "{here}"'
+                if problem not in told and key in seen:
+                    problem = f'duplicate field "{here}"'
+                seen.add(key)
+                if problem in told:
+                    met.append(problem)
+                walk(entry, here)
+        elif isinstance(value, list):
+            for index, entry in enumerate(value):
+                walk(entry, f"{path}[{index}]")
+
+    walk(json.loads(data, object_pairs_hook=_Pairs), "")
+    return list(dict.fromkeys((*met, *unknown)))
 
 
 def duplicate_yaml_keys(data: bytes) -> str:

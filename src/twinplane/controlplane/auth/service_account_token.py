@@ -21,6 +21,7 @@ from twinplane.controlplane.admission.contract import ObjectReader
 from twinplane.controlplane.auth import json_web_signature as jws
 from twinplane.controlplane.auth.contract import AUTHENTICATED, Credentials, UserInfo
 from twinplane.controlplane.auth.iam_token import PREFIX as IAM_PREFIX
+from twinplane.controlplane.auth.legacy_token_use import INVALID_SINCE
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.errors import unauthorized
 from twinplane.kubeclient.resources import NODES, PODS, SECRETS, SERVICE_ACCOUNTS
@@ -147,6 +148,8 @@ class ServiceAccountTokenAuthenticator:
         self._reader = reader
         self._clock = clock
         self._verified: OrderedDict[bytes, jws.Claims] = OrderedDict()
+        self.used: Callable[[Object], None] = lambda secret: None
+        """Told of each Secret whose token was used."""
 
     async def authenticate(self, credentials: Credentials) -> UserInfo | None:
         claims = self._recognised(credentials.token)
@@ -247,6 +250,13 @@ class ServiceAccountTokenAuthenticator:
         if secret is None or _secret_token(secret) != token:
             raise TokenRefused("token has been invalidated")
         self._must_exist(SERVICE_ACCOUNTS, Bound(name, uid), namespace, "service account")
+        self.used(secret)
+        if (secret["metadata"].get("labels") or {}).get(INVALID_SINCE):
+            raise TokenRefused(
+                f"the token in secret {namespace}/{secret_name} for service account {namespace}/{name} has been marked "
+                "invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the "
+                f"'{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            )
         return _user_info(namespace, name, uid, {})
 
 

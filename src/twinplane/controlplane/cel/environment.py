@@ -144,6 +144,7 @@ _WORDS = (
     (re.compile(r'Key not found in map : "?(.*?)"?$', re.DOTALL), r"no such key: \1"),
     (re.compile(r"Index error: index=(-?\d+) size=\d+"), r"index out of bounds: \1"),
     (re.compile(r"divide by zero"), "division by zero"),
+    (re.compile(r"^Iteration budget exceeded"), "operation cancelled: actual cost limit exceeded"),
     (re.compile(r"No matching overloads found : .*", re.DOTALL), "no such overload"),
     (re.compile(r"Applying SELECT to non-message type"), "no such overload"),
 )

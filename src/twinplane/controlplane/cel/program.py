@@ -82,11 +82,7 @@ def compile_expression(
     Kubernetes' own.
     """
     optionals = tuple(sorted(optional))
-    types = dict(variables) if isinstance(variables, Mapping) else dict.fromkeys(variables, "dyn")
-    for name in optionals:
-        types.pop(name, None)
-        types[_holder(name)] = "map(string, dyn)"
-    found = environments(tuple(sorted(types.items())), tuple(functions))
+    found = _environments(variables, optionals, functions)
     text = rewritten(text)
     try:
         checked = found.checking.compile(_binding(text, optionals))
@@ -94,6 +90,23 @@ def compile_expression(
     except RuntimeError as error:
         message = message_of(error)
         raise CompileError(message.replace("<input>:2:", "<input>:1:") if optionals else message) from None
+
+
+def checked_expression(text: str, variables: Mapping[str, str], *, optional: Iterable[str] = ()) -> bytes:
+    """An expression that compiles as the checker has taken it apart: a `google.protobuf.Any` with a CheckedExpr."""
+    optionals = tuple(sorted(optional))
+    found = _environments(variables, optionals, ())
+    return bytes(found.checking.compile(_binding(rewritten(text), optionals)).serialize())
+
+
+def _environments(
+    variables: Iterable[str] | Mapping[str, str], optionals: tuple[str, ...], functions: Iterable[Function]
+) -> Environments:
+    types = dict(variables) if isinstance(variables, Mapping) else dict.fromkeys(variables, "dyn")
+    for name in optionals:
+        types.pop(name, None)
+        types[_holder(name)] = "map(string, dyn)"
+    return environments(tuple(sorted(types.items())), tuple(functions))
 
 
 def _binding(text: str, optionals: tuple[str, ...]) -> str:

@@ -36,6 +36,7 @@ from twinplane.controlplane.controllers.serviceaccount.controller import (
     RootCertificatePublisher,
     ServiceAccountController,
 )
+from twinplane.controlplane.controllers.serviceaccount.legacy import LegacyTokenCleaner, LegacyTokenTracking
 from twinplane.controlplane.controllers.serviceaccount.tokens import Mint, TokensController
 from twinplane.controlplane.controllers.servicecidr.controller import ServiceCidrController
 from twinplane.controlplane.controllers.statefulset.controller import StatefulSetController
@@ -106,7 +107,9 @@ def controllers(
         ServiceAccountController(context),
         RootCertificatePublisher(context, root_certificate),
         *tokens,
-        ResourceQuotaController(context),
+        LegacyTokenTracking(context),
+        LegacyTokenCleaner(context),
+        ResourceQuotaController(context, types),
         ClusterRoleAggregationController(context),
         # Nodes
         NodeLifecycleController(of("node-controller")),

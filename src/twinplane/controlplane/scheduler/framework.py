@@ -89,6 +89,8 @@ class Plugin:
     filters: bool = True
     scores: bool = True
     """Extension points that a profile may switch off."""
+    personal: bool = False
+    """Looks at the claims and disks that a pod has for itself; such plugins only filter."""
 
 
 def share_of_max(raw: Sequence[int], *, reverse: bool = False) -> list[int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from twinplane.controlplane.scheduler import reasons
+from twinplane.controlplane.scheduler.classes import Classes, Restrictions
 from twinplane.controlplane.scheduler.framework import Plugin
 from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS
 from twinplane.controlplane.scheduler.preemption import DEFAULT_PREEMPTION, Outcome, PreemptionArgs, preempt
@@ -19,8 +20,10 @@ from twinplane.controlplane.scheduler.shape import Pod, PodShape
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 from twinplane.controlplane.scheduler.storage import VolumePlan
 
-RANKINGS_MAX = 64
-"""Pod classes whose ranking is kept; each holds an entry a node."""
+RANKED_MAX = 1_000_000
+"""Entries of all rankings that are kept; each has one a node."""
+RANKINGS_MIN = 64
+"""Pod classes whose ranking is kept however many nodes there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Planner:
         self.snapshot = snapshot
         self._plugins = plugins
         self._preemption = preemption
+        self._classes = Classes(snapshot)
         self._rankings: OrderedDict[PodShape, Ranking] = OrderedDict()
 
     def place(self, pod: Pod) -> Decision:
@@ -59,15 +63,24 @@ class Planner:
             # The informer has not brought the nomination back yet.
             pod = replace(pod, nominated=promised)
         snapshot.remove_pod(pod.uid)
-        ranking = self._ranking(pod.shape)
-        node = ranking.pick(promised)
+        own = self._restrictions(pod.shape)
+        ranking = self._ranking(self._classes.class_of(pod.shape))
+        node = None
+        if own is None:
+            node = ranking.pick(promised)
+        elif own.rejection is None:
+            node = ranking.pick(promised, own.allow)
         if node is None:
-            return self._refused(pod, ranking)
-        volumes = ranking.checks.reserve(node)
+            # Why not, in full: only a ranking for this very pod knows what its claims have to do with it.
+            return self._refused(pod, ranking if own is None else Ranking(pod.shape, snapshot, self._plugins))
+        volumes = own.reserve(node) if own is not None else None
         snapshot.add_pod(replace(pod, node=node.name), node.name)
         if volumes is not None:
             snapshot.surroundings.storage.assume(pod.uid, volumes)
         return Decision(pod, node.name, volumes=volumes)
+
+    def _restrictions(self, shape: PodShape) -> Restrictions | None:
+        return Restrictions(shape, self.snapshot, self._plugins) if shape.claims or shape.disks else None
 
     def _refused(self, pod: Pod, ranking: Ranking) -> Decision:
         snapshot = self.snapshot
@@ -112,7 +125,7 @@ class Planner:
         ranking = self._rankings.get(shape)
         if ranking is None:
             ranking = self._rankings[shape] = Ranking(shape, self.snapshot, self._plugins)
-            if len(self._rankings) > RANKINGS_MAX:
+            if len(self._rankings) > max(RANKINGS_MIN, RANKED_MAX // max(len(self.snapshot.nodes), 1)):
                 self._rankings.popitem(last=False)
         else:
             self._rankings.move_to_end(shape)

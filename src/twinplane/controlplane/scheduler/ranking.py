@@ -9,7 +9,7 @@ removed: an entry counts only while it is the node's latest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +23,9 @@ from twinplane.controlplane.scheduler.storage import VolumePlan
 
 if TYPE_CHECKING:
     from twinplane.controlplane.scheduler.preemption import Candidates
+
+
+Allows = Callable[[NodeState], bool]
 
 
 class Entry(NamedTuple):
@@ -81,18 +84,21 @@ class Ranking:
         self._siblings: Selector = ()
         self._rebuild()
 
-    def pick(self, preferred: str = "") -> NodeState | None:
-        """The best node for one more pod of the shape, None when all refuse; `preferred` wins if it does not."""
+    def pick(self, preferred: str = "", allows: Allows | None = None) -> NodeState | None:
+        """The best node for one more pod of the shape, None when all refuse; `preferred` wins if it does not.
+
+        `allows` is what the one pod has to say beside its shape.
+        """
         self._catch_up()
         if preferred in self._places:
             node = self._snapshot.nodes[preferred]
-            if _first_refusal(self.checks.cluster, node) is None:
+            if _first_refusal(self.checks.cluster, node) is None and (allows is None or allows(node)):
                 return node
         if not self.checks.grouping:
             group = self._groups.get(())
-            entry = self._top(group) if group else None
+            entry = self._best(group, allows) if group else None
             return entry.node if entry else None
-        return self._best_of_groups()
+        return self._best_of_groups(allows)
 
     def refusals(self) -> dict[str, Refusal]:
         """Node name -> why not, for every node that refuses now."""
@@ -268,7 +274,20 @@ class Ranking:
             heappop(heap)
         return None
 
-    def _best_of_groups(self) -> NodeState | None:
+    def _best(self, group: Group, allows: Allows | None) -> Entry | None:
+        """The group's first entry that is allowed."""
+        top = self._top(group)
+        if allows is None or top is None or allows(top.node):
+            return top
+        passed: list[Entry] = []
+        while top is not None and not allows(top.node):
+            passed.append(heappop(group.heap))
+            top = self._top(group)
+        for entry in passed:
+            heappush(group.heap, entry)
+        return top
+
+    def _best_of_groups(self, allows: Allows | None) -> NodeState | None:
         tops: list[Entry] = []
         candidates: list[Candidate] = []
         for key, group in list(self._groups.items()):
@@ -276,6 +295,9 @@ class Ranking:
             if entry is None:
                 del self._groups[key]
             elif _first_refusal(self.checks.cluster, entry.node) is None:
+                entry = entry if allows is None else self._best(group, allows)
+                if entry is None:
+                    continue
                 tops.append(entry)
                 candidates.append(Candidate(entry.node, group.members))
         if not tops:

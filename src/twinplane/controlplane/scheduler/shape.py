@@ -130,6 +130,13 @@ class PodShape:
         return self.node_terms is None or any(term.holds(labels, name) for term in self.node_terms)
 
 
+def selecting_keys(shape: PodShape) -> set[str]:
+    """Of the labels that a shape's own selectors of pods name."""
+    selectors = [term.selector for term in (*shape.affinity, *shape.anti_affinity, *shape.preferred_pods)]
+    selectors += [constraint.selector for constraint in shape.spread]
+    return {requirement.key for selector in selectors for requirement in selector or ()}
+
+
 @dataclass(frozen=True, slots=True)
 class Pod:
     """One pod: its identity, and the shape it shares."""

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from twinplane.controlplane.scheduler.node import NodeFacts, NodeState, count_into
 from twinplane.controlplane.scheduler.requirements import Selector, matches
-from twinplane.controlplane.scheduler.shape import Pod, PodShape
+from twinplane.controlplane.scheduler.shape import Pod, PodShape, selecting_keys
 from twinplane.controlplane.scheduler.storage import Storage
 
 JOURNAL_LENGTH_MAX = 50_000
@@ -53,6 +53,10 @@ class Surroundings:
     """Only preemption reads them: they count for `budgets_version`."""
     storage: Storage = field(default_factory=Storage)
     """Has a version of its own, for the pods that have claims."""
+    selecting_keys: set[str] = field(default_factory=set)
+    """Of the labels by which Services, controllers or the terms of placed pods select pods, now or once: others tell
+    no pod from another.
+    """
     version: int = 0
     namespaces_version: int = 0
     budgets_version: int = 0
@@ -64,10 +68,15 @@ class Surroundings:
         self.namespaces_version += self.version - before
 
     def set_service(self, namespace: str, name: str, selector: Selector | None) -> None:
+        self._select(selector)
         self._replace(self.services.setdefault(namespace, {}), name, selector)
 
     def set_workload(self, uid: str, selector: Selector | None) -> None:
+        self._select(selector)
         self._replace(self.workloads, uid, selector)
+
+    def _select(self, selector: Selector | None) -> None:
+        self.selecting_keys.update(requirement.key for requirement in selector or ())
 
     def set_budget(self, key: str, budget: Budget | None) -> None:
         self.budgets_version += 1
@@ -196,6 +205,7 @@ class Snapshot:
             places = self.placed[shape] = {}
             if shape.has_pod_terms:
                 self.term_shapes.add(shape)
+                self.surroundings.selecting_keys.update(selecting_keys(shape))
         count_into(places, state.name, delta)
         if not places:
             del self.placed[shape]

@@ -52,6 +52,7 @@ def compile_body(policy: Object, variables: Variables) -> Mutations:
 
 class MutatingAdmissionPolicy(Plugin):
     name = "MutatingAdmissionPolicy"
+    precedes_naming = True
 
     def __init__(self, parts: Webhooks) -> None:
         definitions = Definitions(parts.reader, parts.compiler, POLICIES, BINDINGS, compile_body)

@@ -2,7 +2,8 @@
 
 The CEL binding has no types with fields. So a chain of fields that begins at `object`, `oldObject` or `params` is
 looked up in the type's schema here, and stands for the checker as one variable of the type that is found there; its
-name is as long as the chain, which keeps the columns of messages. Upstream: apiserver's `policy/validating/typechecking.go`.
+name is as long as the chain, which keeps the columns of messages. Upstream: `policy/validating/typechecking.go` of the
+apiserver.
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ class Rounds:
 
 class MutatingAdmissionWebhook(Plugin):
     name = "MutatingAdmissionWebhook"
+    precedes_naming = True
 
     def __init__(self, parts: Webhooks) -> None:
         self._hooks = Hooks(parts.reader, MUTATING, parts.compiler)

@@ -41,6 +41,12 @@ class Entry:
             self._object = orjson.loads(self.value)
         return self._object
 
+    def peek(self) -> Object:
+        """As `object`, for one look at it: where it is not there it is not kept either."""
+        if self._object is not None:
+            return self._object
+        return self.parsed()
+
     def let_go(self) -> None:
         """Of the parsed object: it is made again when somebody asks."""
         self._object = None

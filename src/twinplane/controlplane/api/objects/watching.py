@@ -283,7 +283,7 @@ _EVERYWHERE = ("", "")
 
 def _object_of(change: Change, shown: tuple[str, bytes]) -> Object:
     if change.entry is not None and shown[0] != "DELETED":
-        return change.entry.object
+        return change.entry.peek()
     last: Object = orjson.loads(shown[1])
     return last
 

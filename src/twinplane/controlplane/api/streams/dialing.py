@@ -25,12 +25,15 @@ HOP_BY_HOP = frozenset(
 ) | {"transfer-encoding", "upgrade"}
 
 
-async def dial(host: str, port: int, context: ssl.SSLContext | None = None) -> Upstream:
-    """Raises OSError (also for TLS that fails) with what happened, in Go's words."""
+async def dial(host: str, port: int, context: ssl.SSLContext | None = None, name: str | None = None) -> Upstream:
+    """`name` is that on the certificate, where it is not the host.
+
+    Raises OSError (also for TLS that fails) with what happened, in Go's words.
+    """
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, upstream = await loop.create_connection(Upstream, host, port, ssl=context)
+            _, upstream = await loop.create_connection(Upstream, host, port, ssl=context, server_hostname=name)
     except TimeoutError as error:
         raise OSError(f"dial tcp {host}:{port}: i/o timeout") from error
     except ConnectionRefusedError as error:

@@ -15,12 +15,13 @@ from twinplane.controlplane.api.runtime import Call, ServerRuntime
 from twinplane.kubeclient.contract import Object
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+_SYSTEM_FIELDS = ("uid", "creationTimestamp")
 _PLANS = 4096
 """Kinds of requests of which it is remembered whose plug-ins concern them; custom types come and go."""
 
 
 class Admission:
-    """`name` is given for creates, whose path has none."""
+    """`name` is given for creates, whose path has none; `generated` when the server has made it up."""
 
     def __init__(
         self,
@@ -32,8 +33,10 @@ class Admission:
         *,
         dry_run: bool,
         name: str = "",
+        generated: bool = False,
     ) -> None:
         name = name or call.name
+        self._generated = generated
         is_namespace = call.type.resource.plural == "namespaces" and not call.type.resource.group
         self._request = AdmissionRequest(
             operation,
@@ -56,11 +59,29 @@ class Admission:
     async def admit(self) -> None:
         """May change the new object in place. Raises what a plugin refuses with."""
         for plugin in self._handling:
-            await plugin.admit(self._request)
+            await self._admit(plugin)
         if self._request.reinvocation.wanted:
             self._request.reinvocation.running = True
             for plugin in self._handling:
-                await plugin.admit(self._request)
+                await self._admit(plugin)
+
+    async def _admit(self, plugin: AdmissionPlugin) -> None:
+        request = self._request
+        if request.operation != "CREATE" or not getattr(plugin, "precedes_naming", False) or request.object is None:
+            await plugin.admit(request)
+            return
+        metadata = request.object.get("metadata") or {}
+        hidden = (*_SYSTEM_FIELDS, "name") if self._generated else _SYSTEM_FIELDS
+        withheld = {field: metadata.pop(field) for field in hidden if field in metadata}
+        name = request.name
+        if self._generated:
+            request.name = ""
+        try:
+            await plugin.admit(request)
+        finally:
+            kept = {field: withheld[field] for field in _SYSTEM_FIELDS if field in withheld}
+            request.object["metadata"] = {**withheld, **(request.object.get("metadata") or {}), **kept}
+            request.name = str(request.object["metadata"].get("name") or name)
 
     @property
     def changed(self) -> bool:
@@ -70,6 +91,11 @@ class Admission:
     async def validate(self) -> None:
         for plugin in self._handling:
             await plugin.validate(self._request)
+
+    @property
+    def mutates(self) -> bool:
+        """A plugin may change the object."""
+        return any(type(plugin).admit is not Plugin.admit for plugin in self._handling)
 
     async def state(self) -> Hashable | None:
         """Equal states mean equal verdicts on equal pods; None when that cannot be said of a plugin."""

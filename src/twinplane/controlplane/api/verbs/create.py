@@ -62,14 +62,14 @@ async def create_stored(
     if key is not None and generated:
         await _prepare_template(call, body, options, key)
     else:
-        await _prepare(call, body, options, track=track)
+        await _prepare(call, body, options, track=track, generated=generated)
     return await _store_named(call, body, options, generated=generated)
 
 
 async def _prepare_template(call: Call, body: Object, options: WriteOptions, key: Hashable) -> None:
     state = await replicas.state_of(call, body, options)
     before = frozenset(call.annotations)
-    await _prepare(call, body, options, track=True)
+    await _prepare(call, body, options, track=True, generated=True)
     if state is None or call.warnings or await replicas.state_of(call, body, options) != state:
         return
     replicas.remember(call, key, body, state, before)
@@ -108,7 +108,7 @@ def _begin(call: Call, body: Object) -> None:
     metadata["creationTimestamp"] = now(call.runtime)
 
 
-async def _prepare(call: Call, body: Object, options: WriteOptions, *, track: bool) -> None:
+async def _prepare(call: Call, body: Object, options: WriteOptions, *, track: bool, generated: bool) -> None:
     runtime, stored = call.runtime, call.stored
     runtime.rules.prepare_create(stored, body)
     runtime.rules.default(stored, body)
@@ -116,7 +116,9 @@ async def _prepare(call: Call, body: Object, options: WriteOptions, *, track: bo
         # Before admission, as upstream: the creator does not own what plugins add.
         ownership.track(runtime.clock, stored, body, None, manager=options.field_manager, subresource=call.subresource)
     name = body["metadata"].get("name", "")
-    admission = Admission(call, "CREATE", body, None, options.body(), dry_run=options.dry_run, name=name)
+    admission = Admission(
+        call, "CREATE", body, None, options.body(), dry_run=options.dry_run, name=name, generated=generated
+    )
     await admission.admit()
     validate(call, body, None)
     if _UNSAFE_NAME.search(name):

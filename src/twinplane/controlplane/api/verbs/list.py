@@ -104,7 +104,9 @@ async def read_page(call: Call, selection: Selection, start: Start, limit: int) 
     cache = call.runtime.cache
     collection = cache.collection(call.stored.resource)
     after = collection.prefix + start.after if start.after else ""
-    if start.revision in (0, cache.revision) or start.revision >= collection.revision:
+    # What has not changed since is still the same, but a revision that is compacted away is refused all the same.
+    kept = start.revision >= call.runtime.store.compacted_revision
+    if start.revision in (0, cache.revision) or (kept and start.revision >= collection.revision):
         entries = collection.select(selection, after)
         return _page(entries, start.revision or cache.revision, selection, limit)
     return await _page_before(call, selection, start, limit)

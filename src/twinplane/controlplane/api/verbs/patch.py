@@ -19,6 +19,7 @@ from twinplane.controlplane.api.verbs.write import Update, check_fields, update_
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, FieldError, bad_request
 from twinplane.kubeclient.meta import copied
+from twinplane.kubeclient.resources import PODS
 
 JSON, MERGE = "application/json-patch+json", "application/merge-patch+json"
 STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
@@ -36,13 +37,15 @@ async def patch(call: Call) -> Response:
     if media == APPLY:
         return await _apply(call, options)
     apply = patch_function(call, media, call.type)
+    shares = media == STRATEGIC and call.subresource == "status" and call.stored.resource == PODS
 
     def change(entry: Entry) -> Object:
-        return call.to_stored(_patched(call, apply, call.to_requested(entry.parsed()), options))
+        old = entry.peek() if shares else entry.parsed()
+        return call.to_stored(_patched(call, apply, call.to_requested(old), options))
 
     if call.entry() is None:
         raise missing(call)
-    return written(call, await update_stored(call, Update(change, options)))
+    return written(call, await update_stored(call, Update(change, options, shares=shares)))
 
 
 def patch_type(call: Call) -> str:

@@ -38,7 +38,7 @@ async def bind(call: Call) -> Response:
     if not target.get("name"):
         raise invalid("", "Binding", call.name, [FieldError("FieldValueRequired", "target.name")])
     await Admission(call, "CREATE", binding, None, options.body(), dry_run=options.dry_run).run()
-    await update_stored(call, Update(lambda entry: _bound(call, entry.object, binding), options, own=True))
+    await update_stored(call, Update(lambda entry: _bound(call, entry.peek(), binding), options, own=True))
     return respond(CREATED, 201)
 
 

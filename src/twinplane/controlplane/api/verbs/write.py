@@ -26,6 +26,7 @@ from twinplane.controlplane.api.verbs.get import found
 from twinplane.controlplane.store.contract import RevisionConflict
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import OBJECT_MODIFIED, ApiError, FieldError, bad_request, conflict, invalid
+from twinplane.kubeclient.meta import copied
 
 ATTEMPTS = 32
 """Of a write that named no resourceVersion and meets others' writes."""
@@ -42,7 +43,9 @@ _UNCONDITIONAL_REFUSED = frozenset(
 """Types whose updates must name a resourceVersion (upstream's AllowUnconditionalUpdate is false); custom ones, too."""
 
 Change = Callable[[Entry], Object]
-"""The stored object -> what it is to become, in the stored version; nobody else may have a part of it."""
+"""The stored object -> what it is to become, in the stored version; nobody else may have a part of it, unless the
+update `shares`.
+"""
 
 
 def decode_body(call: Call, options: WriteOptions) -> Object:
@@ -84,8 +87,11 @@ def check_fields(
         rules.decode(type, body)
     elif rules.decode(type, body, base) and is_checked:
         problems = rules.unknown_fields(type, again(), base)
-    if is_checked:
-        problems += duplicates
+    if duplicates and type.schema.reference:
+        problems = bodies.as_they_come(call.request.body, problems, duplicates)
+    elif duplicates:
+        # Custom resources are decoded as they are before anything is known of their fields.
+        problems = [*duplicates, *problems]
     if problems and options.field_validation == "Strict":
         kind, version = type.resource.kind, type.resource.version
         found = ", ".join(problems)
@@ -133,6 +139,10 @@ class Update:
 
     It always changes something.
     """
+    shares: bool = False
+    """What `change` leaves alone is the stored object's own, shared with others: it and what comes after it change
+    nothing in there. For the statuses of pods, which are most of what a cluster writes.
+    """
 
 
 async def update_stored(call: Call, update: Update) -> bytes:
@@ -153,7 +163,7 @@ async def _update_stored(call: Call, update: Update) -> bytes:
         new = update.change(entry)
         check_preconditions(call, new, entry)
         if not update.own:
-            old = entry.parsed()
+            old = entry.peek() if update.shares else entry.parsed()
             await _prepare(call, update, new, old)
             if new == old:
                 return entry.value
@@ -185,10 +195,14 @@ async def _catch_up(runtime: ServerRuntime, error: RevisionConflict) -> None:
 
 async def _prepare(call: Call, update: Update, new: Object, old: Object) -> None:
     runtime, stored = call.runtime, call.stored
+    if update.shares:
+        new["metadata"] = dict(new["metadata"])
     metadata = new["metadata"]
     runtime.rules.prepare_update(stored, new, old, call.subresource)
     metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
     admission = Admission(call, "UPDATE", new, old, update.options.body(), dry_run=update.options.dry_run)
+    if update.shares and admission.mutates:
+        new.update(copied(new))
     await admission.admit()
     if admission.changed:
         # Upstream prepares after admission: what a webhook changes counts as a generation, too.

@@ -1,16 +1,16 @@
 """Binds claims to volumes, asks provisioners for volumes that are missing, and reclaims those that are free again.
 
 Provisioning itself is done by others (CSI drivers, the cloud controller), who are told by an annotation on the claim.
-Recycling, which is deprecated, ends in Failed: there is no recycler for any kind of volume.
+Recycling, which is deprecated, has a file of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.persistentvolume import matching
+from twinplane.controlplane.controllers.persistentvolume.recycling import Recycling, claim_key
 from twinplane.controlplane.controllers.persistentvolume.volumes import (
     BETA_STORAGE_PROVISIONER,
     BIND_COMPLETED,
@@ -58,6 +58,7 @@ class PersistentVolumeController:
         self._client = context.client
         self._events = context.events
         self._writing = Writing(context.client)
+        self._recycling = Recycling(context.client, context.events, self._writing)
         self._claims = context.informers.of(PERSISTENT_VOLUME_CLAIMS)
         self._volumes = context.informers.of(PERSISTENT_VOLUMES)
         self._classes = context.informers.of(STORAGE_CLASSES)
@@ -101,9 +102,7 @@ class PersistentVolumeController:
     async def reconcile(self, key: Key) -> float | None:
         if key.kind == VOLUME:
             volume = self._volumes.get(key.name)
-            if volume is not None:
-                await self._sync_volume(volume)
-            return None
+            return None if volume is None else await self._sync_volume(volume)
         claim = self._claims.get(key.name, key.namespace)
         if claim is None:
             return None
@@ -212,17 +211,17 @@ class PersistentVolumeController:
 
     # -- volumes -------------------------------------------------------------------------------------------------
 
-    async def _sync_volume(self, volume: Object) -> None:
+    async def _sync_volume(self, volume: Object) -> float | None:
         reference = claim_reference(volume)
         if reference is None or not reference.get("uid"):
             await self._writing.volume_phase(volume, "Available")
-            return
+            return None
         claim = self._claims.get(reference["name"], reference.get("namespace", ""))
         if claim is None and (volume.get("status") or {}).get("phase") != "Released":
             claim = await self._live_claim(reference)
         if claim is None or uid_of(claim) != reference["uid"]:
-            await self._release(volume)
-        elif not claim["spec"].get("volumeName"):
+            return await self._release(volume)
+        if not claim["spec"].get("volumeName"):
             if volume_mode(claim) != volume_mode(volume):
                 message = (
                     f'Cannot bind PersistentVolume to requested PersistentVolumeClaim "{name_of(claim)}" '
@@ -235,9 +234,10 @@ class PersistentVolumeController:
             await self._writing.volume_phase(volume, "Bound")
         elif PROVISIONED_BY in annotations_of(volume) and _policy(volume) == "Delete":
             # Made for a claim that has found another one meanwhile.
-            await self._release(volume)
+            return await self._release(volume)
         else:
             await self._writing.unbind(volume)
+        return None
 
     async def _live_claim(self, reference: dict[str, Any]) -> Object | None:
         """The cache may not know the claim yet; releasing its volume would get its data deleted."""
@@ -248,20 +248,20 @@ class PersistentVolumeController:
                 raise
             return None
 
-    async def _release(self, volume: Object) -> None:
+    async def _release(self, volume: Object) -> float | None:
         if (volume.get("status") or {}).get("phase") not in ("Released", "Failed"):
             volume = await self._writing.volume_phase(volume, "Released")
         if (volume.get("status") or {}).get("phase") == "Failed" or is_deleting(volume):
-            return
-        reclaim: dict[str, Callable[[Object], tuple[str, str] | None]] = {
-            "Delete": _no_deleter,
-            "Recycle": _no_recycler,
-        }
-        failure = reclaim.get(_policy(volume), _retained)(volume)
+            return None
+        if _policy(volume) == "Recycle":
+            pods = self._pods.by_index(BY_CLAIM, claim_key(volume))
+            return await self._recycling.recycle(volume, [name_of(pod) for pod in pods if not is_terminal(pod)])
+        failure = _no_deleter(volume) if _policy(volume) == "Delete" else None
         if failure is not None:
             reason, message = failure
             self._events.event(volume, "Warning", reason, message)
             await self._writing.volume_phase(volume, "Failed", message)
+        return None
 
 
 def _referenced(volume: Object) -> tuple[str, ...]:
@@ -273,10 +273,6 @@ def _policy(volume: Object) -> str:
     return str(volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain")
 
 
-def _retained(volume: Object) -> None:
-    return None
-
-
 def _no_deleter(volume: Object) -> tuple[str, str] | None:
     """Who provisioned a volume deletes it; (reason, message) for a volume of which nobody knows how."""
     provisioner = annotations_of(volume).get(PROVISIONED_BY, "")
@@ -285,7 +281,3 @@ def _no_deleter(volume: Object) -> tuple[str, str] | None:
         return None
     message = f'error getting deleter volume plugin for volume "{name_of(volume)}": no deletable volume plugin matched'
     return "VolumeFailedDelete", message
-
-
-def _no_recycler(volume: Object) -> tuple[str, str]:
-    return "VolumeFailedRecycle", "No recycler plugin found for the volume!"

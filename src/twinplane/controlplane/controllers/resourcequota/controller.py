@@ -6,7 +6,7 @@ from the first quota on that counts them, so a cluster without quotas pays nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twinplane.controlplane.admission import quota_usage
 from twinplane.controlplane.admission.pod_resources import Amounts, added
@@ -14,7 +14,6 @@ from twinplane.controlplane.controllers.contract import Context, Enqueue, Inform
 from twinplane.controlplane.controllers.ownership import key_of
 from twinplane.controlplane.controllers.pods import is_terminal
 from twinplane.controlplane.controllers.status import write_status
-from twinplane.kubeclient import resources
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.meta import is_deleting, namespace_of
 from twinplane.kubeclient.resources import PODS, RESOURCE_QUOTAS
@@ -22,14 +21,17 @@ from twinplane.kubeclient.resources import PODS, RESOURCE_QUOTAS
 RECOUNT_SECONDS = 1.0
 """Deletions come in bursts, and a count looks at a whole namespace."""
 SYNC_SECONDS = 0.1
-_TYPES = {(entry.group, entry.plural): entry for entry in vars(resources).values() if isinstance(entry, Resource)}
+DISCOVERY_SECONDS = 30.0
+"""After which it is looked whether a type that a quota counts is there by now."""
 
 
 class ResourceQuotaController:
     name = "resourcequota-controller"
     workers = 2
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, types: Callable[[], Iterable[Resource]]) -> None:
+        """`types` are those that are served now, each in one version; custom ones come and go."""
+        self._types = types
         self._client = context.client
         self._clock = context.clock
         self._informers = context.informers
@@ -56,7 +58,8 @@ class ResourceQuotaController:
         if quota is None or is_deleting(quota):
             return None
         hard = quota["spec"].get("hard") or {}
-        informers = [self._follow(resource) for resource in counted_types(quota)]
+        counted, missing = counted_types(quota, self._types())
+        informers = [self._follow(resource) for resource in counted]
         if not all(informer.synced for informer in informers):
             return SYNC_SECONDS
         now = self._clock.now()
@@ -69,7 +72,7 @@ class ResourceQuotaController:
             used = added(used, quota_usage.summed(informer.resource, informer.list(key.namespace), quota))
         shown = {name: quota_usage.written(used.get(name, 0), text) for name, text in hard.items()}
         await write_status(self._client, RESOURCE_QUOTAS, quota, {"hard": dict(hard), "used": shown})
-        return None
+        return DISCOVERY_SECONDS if missing else None
 
     def _follow(self, resource: Resource) -> Informer:
         informer = self._followed.get(resource)
@@ -85,13 +88,19 @@ class ResourceQuotaController:
             finished = resource == PODS and new is not None and is_terminal(new) and not is_terminal(old)
             if new is None or finished:
                 for quota in self._quotas.list(namespace_of(old)):
-                    if resource in counted_types(quota):
+                    if (resource.group, resource.plural) in counted_places(quota):
                         self._enqueue(key_of(quota))
 
         return changed
 
 
-def counted_types(quota: Object) -> list[Resource]:
-    """The types whose objects a quota counts; custom resources are left to admission."""
-    places = {quota_usage.resource_of(name) for name in quota["spec"].get("hard") or {}}
-    return [_TYPES[place] for place in sorted(filter(None, places)) if place in _TYPES]
+def counted_places(quota: Object) -> set[tuple[str, str]]:
+    """(group, plural) of the objects that a quota counts."""
+    return set(filter(None, map(quota_usage.resource_of, quota["spec"].get("hard") or {})))
+
+
+def counted_types(quota: Object, types: Iterable[Resource]) -> tuple[list[Resource], bool]:
+    """The types whose objects a quota counts, and whether one of them is not served."""
+    places = counted_places(quota)
+    known = {(each.group, each.plural): each for each in types if (each.group, each.plural) in places}
+    return [known[place] for place in sorted(known)], len(known) < len(places)

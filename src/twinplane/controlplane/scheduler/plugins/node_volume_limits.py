@@ -59,4 +59,4 @@ def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
     return NodeVolumeLimits(wanted, storage) if wanted else None
 
 
-PLUGIN = Plugin(NAME, Scope.PODS, check)
+PLUGIN = Plugin(NAME, Scope.PODS, check, personal=True)

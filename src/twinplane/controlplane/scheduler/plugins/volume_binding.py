@@ -141,4 +141,4 @@ def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
 
 
 # Not FACTS, although only the node object counts: upstream asks after NodeResourcesFit, and reports the first refusal.
-PLUGIN = Plugin(NAME, Scope.PODS, check)
+PLUGIN = Plugin(NAME, Scope.PODS, check, personal=True)

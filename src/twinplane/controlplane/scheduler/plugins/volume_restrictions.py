@@ -59,4 +59,7 @@ def check_claims(shape: PodShape, snapshot: Snapshot) -> Check | None:
     return OncePerCluster(once, snapshot) if once else None
 
 
-PLUGINS = (Plugin(NAME, Scope.PODS, check_disks), Plugin(NAME, Scope.CLUSTER, check_claims))
+PLUGINS = (
+    Plugin(NAME, Scope.PODS, check_disks, personal=True),
+    Plugin(NAME, Scope.CLUSTER, check_claims, personal=True),
+)

@@ -56,4 +56,4 @@ def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
 
 
 # See VolumeBinding for the scope.
-PLUGIN = Plugin(NAME, Scope.PODS, check)
+PLUGIN = Plugin(NAME, Scope.PODS, check, personal=True)

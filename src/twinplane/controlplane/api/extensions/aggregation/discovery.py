@@ -23,6 +23,8 @@ class RemoteVersion:
     version_priority: int
     resources: Object | None
     available: bool
+    openapi: Object | None = None
+    """Its version 2 document, where it has one."""
 
 
 def group_list(document: Object, remote: Iterable[RemoteVersion]) -> Object:
@@ -118,3 +120,20 @@ def openapi_index(document: Object, remote: Iterable[RemoteVersion]) -> Object:
         if each.available
     }
     return {**document, "paths": {**document["paths"], **added}}
+
+
+def openapi_v2(document: Object, remote: Iterable[RemoteVersion]) -> Object:
+    """`/openapi/v2`: the paths of the other servers' versions, and what those are made of."""
+    paths, definitions = dict(document["paths"]), dict(document["definitions"])
+    for each in remote:
+        below = f"/apis/{each.group}/{each.version}/"
+        for path, item in ((each.openapi or {}).get("paths") or {}).items():
+            if f"{path}/".startswith(below):
+                paths.setdefault(path, item)
+        for name, schema in ((each.openapi or {}).get("definitions") or {}).items():
+            definitions.setdefault(name, schema)
+    return {**document, "paths": paths, "definitions": definitions}
+
+
+def definitions_of(remote: Iterable[RemoteVersion]) -> dict[str, Object]:
+    return {name: each for one in remote for name, each in ((one.openapi or {}).get("definitions") or {}).items()}

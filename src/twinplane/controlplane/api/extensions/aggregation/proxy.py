@@ -16,6 +16,9 @@ from multidict import CIMultiDict
 
 from twinplane.controlplane.api.contract import Request, Response
 from twinplane.controlplane.api.extensions.dialing import Dialer, Unreachable, bracketed
+from twinplane.controlplane.api.streams.connect import passed_on
+from twinplane.controlplane.api.streams.dialing import ANSWER_SECONDS, answered, closed_on_failure, dial
+from twinplane.controlplane.api.streams.upstream import Broken
 from twinplane.controlplane.auth.contract import UserInfo
 from twinplane.kubeclient.contract import Object
 
@@ -27,6 +30,7 @@ _NOT_PASSED = frozenset(
 )
 _NOT_RETURNED = frozenset({"connection", "content-length", "content-type", "keep-alive", "transfer-encoding", "date"})
 _PIECE = 64 * 1024
+_PATH_SAFE = "/:@!$&'()*+,;=~%"
 
 
 def service_of(api_service: Object) -> tuple[str, str, int]:
@@ -58,7 +62,7 @@ def target_of(api_service: Object, dialer: Dialer, path: str) -> tuple[str, str,
 
 async def forward(api_service: Object, request: Request, user: UserInfo, dialer: Dialer) -> Response:
     """The other server's answer. Raises Unreachable."""
-    url, name, context = target_of(api_service, dialer, quote(request.path, safe="/:@!$&'()*+,;=~%"))
+    url, name, context = target_of(api_service, dialer, quote(request.path, safe=_PATH_SAFE))
     query = request.query_text or _query_text(request)
     headers: CIMultiDict[str] = CIMultiDict(
         (key, value)
@@ -85,6 +89,29 @@ async def forward(api_service: Object, request: Request, user: UserInfo, dialer:
             raise Unreachable(str(error)) from None
         return Response(answer.status, body, content_type, returned)
     return Response(answer.status, content_type=content_type, headers=returned, stream=_Stream(answer))
+
+
+async def upgrade(api_service: Object, request: Request, user: UserInfo, dialer: Dialer) -> Response:
+    """As `forward`, for a request that asks to leave HTTP behind (WebSocket, SPDY). Raises Unreachable."""
+    namespace, name, port = service_of(api_service)
+    host, at = dialer.resolve(namespace, name, port)
+    _, server_name, context = target_of(api_service, dialer, "")
+    path, query = quote(request.path, safe=_PATH_SAFE), request.query_text or _query_text(request)
+    kept = passed_on(request.headers, upgrade=True)
+    headers = [each for each in kept if not each[0].startswith("x-remote-")]
+    try:
+        upstream = await dial(host, at, context, server_name)
+    except OSError as error:
+        raise Unreachable(str(error)) from None
+    async with closed_on_failure(upstream):
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                target = f"{path}?{query}" if query else path
+                headers += [("Host", server_name), *user_headers(user)]
+                head = await upstream.ask(request.method, target, headers, request.body)
+        except (Broken, TimeoutError) as error:
+            raise Unreachable(str(error) or "i/o timeout") from None
+        return await answered(upstream, head, request.method)
 
 
 def _query_text(request: Request) -> str:

@@ -23,6 +23,7 @@ from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.selection import Selection
 from twinplane.controlplane.api.routing import Route
+from twinplane.controlplane.api.types.openapi.protobuf import MEDIA_TYPE, more
 from twinplane.controlplane.api.types.registry import Registry
 from twinplane.controlplane.auth.contract import MASTERS, UserInfo
 from twinplane.kubeclient.contract import KubeClient, Object
@@ -43,6 +44,7 @@ class Remote:
     service: Object
     available: bool = False
     resources: Object | None = None
+    openapi: Object | None = None
 
     def version(self) -> RemoteVersion:
         spec = self.service["spec"]
@@ -53,6 +55,7 @@ class Remote:
             spec.get("versionPriority", 0),
             self.resources,
             self.available,
+            self.openapi,
         )
 
 
@@ -109,7 +112,8 @@ class Aggregator:
         if not remote.available:
             return _unavailable()
         try:
-            return await proxy.forward(remote.service, request, user, self._dialer)
+            passed = proxy.upgrade if "upgrade" in request.headers else proxy.forward
+            return await passed(remote.service, request, user, self._dialer)
         except Unreachable as error:
             log.warning("%s %s: %s", request.method, request.path, error)
             return _unavailable()
@@ -127,6 +131,10 @@ class Aggregator:
         if parts[:1] == ["apis"] and len(parts) == 2:
             found = discovery.group(orjson.loads(response.body), parts[1], versions)
             return _rewritten(request, response, found or {})
+        if parts == ["openapi", "v2"] and response.content_type == MEDIA_TYPE:
+            return Response(200, response.body + more(discovery.definitions_of(versions)), MEDIA_TYPE)
+        if parts == ["openapi", "v2"]:
+            return _rewritten(request, response, discovery.openapi_v2(orjson.loads(response.body), versions))
         if parts == ["openapi", "v3"]:
             return _rewritten(request, response, discovery.openapi_index(orjson.loads(response.body), versions))
         return response
@@ -210,10 +218,22 @@ class Aggregator:
             status, body = await proxy.ask(remote.service, path, AGGREGATOR, self._dialer, PROBE_SECONDS)
             if not 200 <= status < 300:
                 raise Unreachable(f"bad status from {path}: {status}")
-            remote.resources = orjson.loads(body)
+            resources = orjson.loads(body)
+            if remote.openapi is None or resources != remote.resources:
+                remote.openapi = await self._openapi(remote)
+            remote.resources = resources
         except (Unreachable, ValueError) as error:
             return "False", "FailedDiscoveryCheck", f"failing or missing response from {path}: {error}"
         return "True", "Passed", "all checks passed"
+
+    async def _openapi(self, remote: Remote) -> Object | None:
+        """None for a server without one, which may well be available."""
+        try:
+            status, body = await proxy.ask(remote.service, "/openapi/v2", AGGREGATOR, self._dialer, PROBE_SECONDS)
+            found: Object = orjson.loads(body) if status == 200 else {}
+        except (Unreachable, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
 
 
 def _conditions(service: Object) -> list[Object]:

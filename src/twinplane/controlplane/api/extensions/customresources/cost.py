@@ -50,7 +50,7 @@ def expression_cost(checked: bytes, schema: Raw) -> int:
 
 
 def cardinality(above: int | None, schema: Raw) -> int:
-    """How often a rule of `schema` runs at most: `above` is what its lists and maps allow, None where they do not say."""
+    """How often a rule of `schema` runs at most, where the lists and maps above it allow `above` values, or any."""
     return above if above is not None else _REQUEST_BYTES // (_smallest(schema) + 1)
 
 

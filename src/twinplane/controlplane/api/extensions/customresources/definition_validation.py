@@ -10,6 +10,7 @@ from typing import Any
 from twinplane.controlplane.api.extensions.customresources import definition as definitions
 from twinplane.controlplane.api.extensions.customresources.checks import ROOT, compile_checks
 from twinplane.controlplane.api.extensions.customresources.pruning import compile_pruning
+from twinplane.controlplane.api.extensions.customresources.rule_validation import check_rules
 from twinplane.controlplane.api.extensions.customresources.structural import (
     Errors,
     forbidden,
@@ -25,7 +26,6 @@ from twinplane.kubeclient.meta import copied
 
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
-_REASONS = ("FieldValueRequired", "FieldValueForbidden", "FieldValueInvalid", "FieldValueDuplicate")
 _MOST_SELECTABLE = 8
 _PRESERVE = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
 _SCALAR = (
@@ -101,7 +101,7 @@ def _check_version(version: Raw, path: str, errors: Errors) -> None:
         validate_structural(schema, at, errors)
         if len(errors) == before:
             _check_defaults(schema, at, errors)
-            _check_rules(schema, at, errors, root=True)
+            check_rules(schema, at, errors)
         _check_selectable(version, schema, path, errors)
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         _check_column(column, f"{path}.additionalPrinterColumns[{index}]", errors)
@@ -198,75 +198,6 @@ def _check_defaults(schema: Raw, path: str, errors: Errors) -> None:
     for key in ("additionalProperties", "items"):
         if isinstance(schema.get(key), dict):
             _check_defaults(schema[key], f"{path}.{key}", errors)
-
-
-def _check_rules(schema: Raw, path: str, errors: Errors, *, root: bool = False, correlates: bool = True) -> None:
-    for index, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
-        at = f"{path}.x-kubernetes-validations[{index}]"
-        _check_rule(rule, schema, at, errors, root=root)
-        if not correlates and not rule.get("optionalOldSelf"):
-            _check_correlates(rule, path, at, errors)
-    for name, child in (schema.get("properties") or {}).items():
-        _check_rules(child, f"{path}.properties[{name}]", errors, correlates=correlates)
-    additional, items = schema.get("additionalProperties"), schema.get("items")
-    if isinstance(additional, dict):
-        _check_rules(additional, f"{path}.additionalProperties", errors, correlates=correlates)
-    if isinstance(items, dict):
-        paired = correlates and schema.get("x-kubernetes-list-type") == "map"
-        _check_rules(items, f"{path}.items", errors, correlates=paired)
-
-
-def _check_correlates(rule: Raw, where: str, path: str, errors: Errors) -> None:
-    from twinplane.controlplane.api.extensions.customresources.rules import uses_old_self
-
-    if uses_old_self(rule.get("rule", "")):
-        detail = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {where}"
-        errors.append(invalid(f"{path}.rule", rule["rule"], detail))
-
-
-def _check_rule(rule: Raw, schema: Raw, path: str, errors: Errors, *, root: bool) -> None:
-    from twinplane.controlplane.api.extensions.customresources import rules
-    from twinplane.controlplane.cel import CompileError
-
-    text, message = str(rule.get("rule", "")).strip(), rule.get("message")
-    if not text:
-        errors.append(required(f"{path}.rule", "rule is not specified"))
-        return
-    if message is not None and message != "" and not message.strip():
-        errors.append(invalid(f"{path}.message", message, "message must be non-empty if specified"))
-    elif message and "\n" in message.strip():
-        errors.append(invalid(f"{path}.message", message, "message must not contain line breaks"))
-    elif "\n" in text and not message:
-        errors.append(required(f"{path}.message", "message must be specified if rule contains line breaks"))
-    reason = rule.get("reason")
-    if reason is not None and reason not in _REASONS:
-        errors.append(unsupported(f"{path}.reason", reason, _REASONS))
-    field = rule.get("fieldPath")
-    if field and not _refers(field, schema):
-        detail = "fieldPath must be a valid path: does not refer to a valid field"
-        errors.append(invalid(f"{path}.fieldPath", field, detail))
-    try:
-        rules.compile_rule({**rule, "messageExpression": ""}, schema, root=root)
-    except CompileError as error:
-        errors.append(invalid(f"{path}.rule", rule, str(error)))
-        return
-    if rule.get("messageExpression"):
-        try:
-            rules.compile_message(rule, schema, root=root)
-        except CompileError as error:
-            errors.append(invalid(f"{path}.messageExpression", rule, f"messageExpression {error}"))
-
-
-def _refers(field: str, schema: Raw) -> bool:
-    node: Any = schema
-    for name in field.lstrip(".").replace("['", ".").replace("']", "").split("."):
-        if not isinstance(node, dict):
-            return False
-        if isinstance(node.get("additionalProperties"), dict):
-            node = node["additionalProperties"]
-        else:
-            node = (node.get("properties") or {}).get(name)
-    return isinstance(node, dict)
 
 
 def _check_stored_versions(body: Object, errors: Errors) -> None:

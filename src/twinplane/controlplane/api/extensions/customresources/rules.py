@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinplane.controlplane.api.extensions.customresources import cel_types
+from twinplane.controlplane.api.extensions.customresources.cost import expression_cost
 from twinplane.controlplane.api.extensions.customresources.values import MISSING, Raw, correlation, equal
 from twinplane.controlplane.cel import CompileError, EvaluationError, Optional, Program, compile_expression
+from twinplane.controlplane.cel.program import checked_expression
 from twinplane.kubeclient.errors import FieldError
 
 Visit = Callable[[Any, Any, str, list[FieldError]], None]
@@ -21,6 +23,8 @@ Visit = Callable[[Any, Any, str, list[FieldError]], None]
 
 _OLD_SELF = re.compile(r"(?<![\w.])oldSelf\b")
 _LONGEST_MESSAGE = 5 * 1024
+CANCELLED = "operation cancelled: actual cost limit exceeded"
+_NO_MORE = "no further validation rules will be run due to call cost exceeds limit"
 _REASONS = ("FieldValueRequired", "FieldValueForbidden", "FieldValueDuplicate")
 
 
@@ -35,6 +39,11 @@ class Rule:
     @property
     def shown(self) -> str:
         return str(self.raw.get("message") or self.raw.get("rule", "")).strip()
+
+
+def stopped(errors: list[FieldError]) -> bool:
+    """Whether a rule ran for too long: then none after it does."""
+    return bool(errors) and errors[-1].detail.startswith(f"'{CANCELLED}'")
 
 
 def uses_old_self(text: str) -> bool:
@@ -57,6 +66,14 @@ def compile_message(raw: Raw, schema: Raw, *, root: bool = False) -> None:
     program = _compile(raw["messageExpression"], schema, root=root, optional=bool(raw.get("optionalOldSelf")))
     if program.result_type not in ("string", "dyn"):
         raise CompileError("messageExpression must evaluate to a string")
+
+
+def steps_of(raw: Raw, field: str, schema: Raw, *, root: bool = False) -> int:
+    """What the rule or messageExpression, which compiles, may cost at most each time it runs."""
+    kind = cel_types.type_of(schema, root=root)
+    optional = ("oldSelf",) if raw.get("optionalOldSelf") and uses_old_self(raw[field]) else ()
+    checked = checked_expression(raw[field], {"self": kind, "oldSelf": kind}, optional=optional)
+    return expression_cost(checked, schema)
 
 
 def _compile(text: str, schema: Raw, *, root: bool, optional: bool) -> Program:
@@ -157,6 +174,8 @@ def _own_rules(schema: Raw, *, root: bool) -> Visit | None:
         variables: dict[str, Any] = {"self": convert(value), "oldSelf": before}
         optional = {**variables, "oldSelf": Optional() if before is None else Optional(True, before)}
         for rule in rules:
+            if stopped(errors):
+                return
             if rule.compares and before is None and not rule.optional_old:
                 continue
             if unchanged and not rule.compares:
@@ -174,6 +193,8 @@ def _broken(rule: Rule, variables: dict[str, Any], path: str, kind: str) -> Fiel
             return None
     except EvaluationError as error:
         detail = f"{error} evaluating rule: {rule.shown}"
+        if str(error).startswith(CANCELLED):
+            detail = f"'{error}': {_NO_MORE} for rule: {rule.shown}"
         if str(error).startswith("no such overload"):
             words = "call arguments did not match a supported operator, function or macro signature for rule"
             detail = f"'{error}': {words}: {rule.shown}"

@@ -28,13 +28,18 @@ _VENDOR_EXTENSION = 31
 
 def encode(title: str, version: str, definitions: Definitions) -> bytes:
     info = _text(_INFO["title"], title) + _text(_INFO["version"], version)
-    schemas = b"".join(_message(1, _named(name, _schema(schema))) for name, schema in definitions.items())
     return (
         _text(_DOCUMENT["swagger"], "2.0")
         + _message(_DOCUMENT["info"], info)
         + _message(_DOCUMENT["paths"], b"")
-        + _message(_DOCUMENT["definitions"], schemas)
+        + more(definitions)
     )
+
+
+def more(definitions: Definitions) -> bytes:
+    """Put behind a document, these are definitions of it, too: that is how protobuf merges."""
+    schemas = b"".join(_message(1, _named(name, _schema(schema))) for name, schema in definitions.items())
+    return _message(_DOCUMENT["definitions"], schemas)
 
 
 def _varint(number: int) -> bytes:

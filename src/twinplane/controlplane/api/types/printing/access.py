@@ -134,7 +134,7 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         "Name,Age,SignerName,Requestor,RequestedDuration,Condition", signing_request
     ),
     (_FLOW, "FlowSchema"): printer(
-        "Name,PriorityLevel,MatchingPrecedence:integer,DistinguisherMethod,Age,MissingPL", flow_schema
+        "Name,PriorityLevel,MatchingPrecedence,DistinguisherMethod,Age,MissingPL", flow_schema
     ),
     (_FLOW, "PriorityLevelConfiguration"): printer(
         "Name,Type,NominalConcurrencyShares,Queues,HandSize,QueueLengthLimit,Age", priority_level

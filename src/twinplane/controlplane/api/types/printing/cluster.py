@@ -104,7 +104,7 @@ def config_map(body: Object, now: float) -> list[Any]:
 
 
 def service_account(body: Object, now: float) -> list[Any]:
-    return [name(body), len(body.get("secrets") or ()), age(body, now)]
+    return [name(body), age(body, now)]
 
 
 def resource_quota(body: Object, now: float) -> list[Any]:
@@ -165,7 +165,7 @@ def resource_slice(body: Object, now: float) -> list[Any]:
 
 _RESOURCE = "resource.k8s.io"
 _EVENT = printer(
-    "Last Seen,Type,Reason,Object,Subobject,Source,Message,First Seen,Count:integer,Name",
+    "Last Seen,Type,Reason,Object,Subobject,Source,Message,First Seen,Count,Name",
     event,
 )
 for _column in _EVENT.columns:
@@ -183,8 +183,8 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         "Internal-IP,External-IP,OS-Image,Kernel-Version,Container-Runtime",
     ),
     ("", "ResourceQuota"): printer("Name,Request,Limit,Age", resource_quota),
-    ("", "Secret"): printer("Name,Type,Data:integer,Age", secret),
-    ("", "ServiceAccount"): printer("Name,Secrets:integer,Age", service_account),
+    ("", "Secret"): printer("Name,Type,Data,Age", secret),
+    ("", "ServiceAccount"): printer("Name,Age", service_account),
     ("coordination.k8s.io", "Lease"): printer("Name,Holder,Age", lease),
     ("events.k8s.io", "Event"): _EVENT,
     ("node.k8s.io", "RuntimeClass"): printer("Name,Handler,Age", runtime_class),

@@ -33,17 +33,18 @@ class Printer(NamedTuple):
 
 
 def printer(names: str, row: Row, wide: str = "") -> Printer:
-    """`names` and `wide` list columns apart by commas; `:integer` or `:boolean` after one says its type."""
+    """`names` and `wide` list columns apart by commas; `:integer`, `:boolean` or `:string/name` says its type."""
     columns = [_column(text, 0) for text in names.split(",")]
     return Printer(columns + [_column(text, 1) for text in wide.split(",") if text], row)
 
 
 def _column(text: str, priority: int) -> dict[str, Any]:
     name, _, kind = text.strip().partition(":")
+    kind, _, form = kind.partition("/")
     return {
         "name": name,
         "type": kind or "string",
-        "format": "name" if name == "Name" else "",
+        "format": form or ("name" if name == "Name" else ""),
         "description": _DESCRIPTIONS.get(name, f"{name} of the object."),
         "priority": priority,
     }

@@ -8,7 +8,6 @@ from twinplane.controlplane.api.types.printing.column import (
     UNSET,
     Printer,
     age,
-    boolean,
     name,
     printer,
     spec,
@@ -91,7 +90,7 @@ def attachment(body: Object, now: float) -> list[Any]:
         wanted.get("attacher", ""),
         (wanted.get("source") or {}).get("persistentVolumeName", ""),
         wanted.get("nodeName", ""),
-        str(bool(status(body).get("attached"))).lower(),
+        bool(status(body).get("attached")),
         age(body, now),
     ]
 
@@ -101,11 +100,11 @@ def csi_driver(body: Object, now: float) -> list[Any]:
     audiences = ",".join(entry.get("audience", "") for entry in wanted.get("tokenRequests") or ())
     return [
         name(body),
-        boolean(wanted.get("attachRequired", True)),
-        boolean(wanted.get("podInfoOnMount", False)),
-        boolean(wanted.get("storageCapacity", False)),
+        bool(wanted.get("attachRequired", True)),
+        bool(wanted.get("podInfoOnMount", False)),
+        bool(wanted.get("storageCapacity", False)),
         audiences or UNSET,
-        boolean(wanted.get("requiresRepublish", False)),
+        bool(wanted.get("requiresRepublish", False)),
         ",".join(wanted.get("volumeLifecycleModes") or ()) or "<none>",
         age(body, now),
     ]
@@ -135,13 +134,15 @@ PRINTERS: dict[tuple[str, str], Printer] = {
         "Name,Status,Volume,Capacity,Access Modes,StorageClass,VolumeAttributesClass,Age", claim, "VolumeMode"
     ),
     (_STORAGE, "CSIDriver"): printer(
-        "Name,AttachRequired,PodInfoOnMount,StorageCapacity,TokenRequests,RequiresRepublish,Modes,Age", csi_driver
+        "Name,AttachRequired:boolean,PodInfoOnMount:boolean,StorageCapacity:boolean,TokenRequests,"
+        "RequiresRepublish:boolean,Modes,Age",
+        csi_driver,
     ),
     (_STORAGE, "CSINode"): printer("Name,Drivers:integer,Age", csi_node),
     (_STORAGE, "CSIStorageCapacity"): printer("Name,StorageClassName,Capacity", capacity),
     (_STORAGE, "StorageClass"): printer(
         "Name,Provisioner,ReclaimPolicy,VolumeBindingMode,AllowVolumeExpansion,Age", storage_class
     ),
-    (_STORAGE, "VolumeAttachment"): printer("Name,Attacher,PV,Node,Attached,Age", attachment),
+    (_STORAGE, "VolumeAttachment"): printer("Name,Attacher:string/name,PV,Node,Attached:boolean,Age", attachment),
     (_STORAGE, "VolumeAttributesClass"): printer("Name,DriverName,Age", attributes_class),
 }

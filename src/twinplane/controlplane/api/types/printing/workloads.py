@@ -209,7 +209,9 @@ PRINTERS: dict[tuple[str, str], Printer] = {
     ("autoscaling", "HorizontalPodAutoscaler"): printer(
         "Name,Reference,Targets,MinPods,MaxPods,Replicas,Age", autoscaler_v1
     ),
-    ("batch", "CronJob"): printer("Name,Schedule,Timezone,Suspend,Active:integer,Last Schedule,Age", cron_job, _WIDE),
+    ("batch", "CronJob"): printer(
+        "Name,Schedule,Timezone,Suspend:boolean,Active:integer,Last Schedule,Age", cron_job, _WIDE
+    ),
     ("batch", "Job"): printer("Name,Status,Completions,Duration,Age", job, _WIDE),
     ("policy", "PodDisruptionBudget"): printer(
         "Name,Min Available,Max Unavailable,Allowed Disruptions:integer,Age", disruption_budget

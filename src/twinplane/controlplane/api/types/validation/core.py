@@ -137,9 +137,6 @@ def lease_spec(spec: dict[str, Any], path: str, context: Context) -> None:
     seconds = spec.get("leaseDurationSeconds")
     if seconds is not None and seconds <= 0:
         errors.append(invalid(f"{path}.leaseDurationSeconds", seconds, "must be greater than 0"))
-    transitions = spec.get("leaseTransitions")
-    if transitions is not None and transitions < 0:
-        errors.append(invalid(f"{path}.leaseTransitions", transitions, "must be greater than or equal to 0"))
     strategy = spec.get("strategy")
     # The path ends twice in `strategy`: so it does upstream.
     if strategy is not None and "/" in strategy:
