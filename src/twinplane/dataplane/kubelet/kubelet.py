@@ -94,6 +94,7 @@ class Kubelet:
             checkpoints=DiskTable(state / "pods"),
             node_state=self._node_state,
         )
+        self.references.changed = self._pods.refresh
         self.node.pleg = lambda: (self._pods.relisted_at, self._pods.runtime_error)
         images = ImagePuller(runtime, self.references, self.events, clock, node_credentials)
         self._pods.equip(self._worker_parts(images, random, DiskTable(state / "resources"), probe_observed))

@@ -126,6 +126,11 @@ class Pods:
             self._add(pod, admitted=admitted)
         self._checkpoint(self._workers[uid].pod)
 
+    def refresh(self, uid: str) -> None:
+        """A ConfigMap or Secret that it names has changed."""
+        if uid in self._workers:
+            self._workers[uid].refresh()
+
     def remove(self, uid: str, last: Object | None = None) -> None:
         """No source has it any longer; `last` is how it was in the end."""
         self._gone.discard(uid)

@@ -99,6 +99,7 @@ class PodWorker:
         self._backoff = Backoff()
         self._failures = 0
         self._refreshed_at = 0.0
+        self._stale = False
         self._wake = asyncio.Event()
         self._step: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -116,6 +117,11 @@ class PodWorker:
     def wake(self) -> None:
         self._wake.set()
 
+    def refresh(self) -> None:
+        """What its volumes are made of has changed."""
+        self._stale = True
+        self.wake()
+
     def update(self, pod: Object) -> None:
         """The pod as its source has it now; the status worked out here stays, but for what others have added."""
         shorter = is_deleting(pod) and (not is_deleting(self.pod) or grace_seconds(pod) < grace_seconds(self.pod))
@@ -124,7 +130,7 @@ class PodWorker:
         if shorter:
             self._end_now()
         if news:
-            self.wake()
+            self.refresh()
 
     def remove(self, grace: float | None = None) -> None:
         """Its source has it no longer."""
@@ -222,8 +228,8 @@ class PodWorker:
         if self.pod["status"]["phase"] in FINISHED:
             self.wake()
         now = self._clock.now()
-        if now - self._refreshed_at >= REFRESH_SECONDS and not made.create_sandbox:
-            self._refreshed_at = now
+        if (self._stale or now - self._refreshed_at >= REFRESH_SECONDS) and not made.create_sandbox:
+            self._stale, self._refreshed_at = False, now
             await parts.volumes.refresh(self.pod)
         self._wake_in(REFRESH_SECONDS * (1 + parts.random.random() / 4))
 

@@ -7,7 +7,7 @@ same. The copies on disk let a node bring its pods back while the API server is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, NamedTuple
 
@@ -81,10 +81,16 @@ def _of_volume(namespace: str, volume: dict[str, Any]) -> Iterator[Reference]:
             yield Reference("secrets", namespace, secret.get("secretName") or secret.get("name") or "")
 
 
+def _nobody(uid: str) -> None:
+    del uid
+
+
 class References:
     """`ReferencedObjects`. `run` until cancelled; `register` and `unregister` follow the pods of the node."""
 
     def __init__(self, client: KubeClient, random: Random, disk: DiskTable) -> None:
+        self.changed: Callable[[str], None] = _nobody
+        """Told the uid of each pod that names an object that has come, changed or gone."""
         self._client = client
         self._random = random
         self._disk = disk
@@ -173,6 +179,9 @@ class References:
                 self._disk.put(key, new)
             else:
                 self._disk.remove(key)
+            if old is not None or informer.synced:
+                for uid in self._users.get(reference, ()):
+                    self.changed(uid)
 
         informer.add_handler(changed)
         self._informers[reference] = (informer, None)

@@ -86,8 +86,8 @@ class Pool:
     cooling: dict[str, float] = field(default_factory=dict)
     """Address -> when it may be used again."""
     kept: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Address -> the veth of the pod that had it before the node restarted, and until when it is kept for that one: what
-    the cluster knows of its endpoints stays true, also while there is no control plane that could be told."""
+    """Address -> the veth of the pod that had it before the node restarted, and until when it is kept for that one: so
+    what the cluster knows of its endpoints stays true, also while there is no control plane that could be told."""
     waiting: int = 0
     """Pods that found no address."""
 
