@@ -120,7 +120,7 @@ async def fill(bench: Bench) -> None:
         # ReplicaSets count their pods late while they are busy creating: what there is says more.
         bench.row("  of these there are by then", f"{await count(bench):,}")
     used = {name: value - before.get(name, 0) for name, value in bench.region.processor_seconds().items()}
-    bench.row("  processor time", ", ".join(f"{name.split('.')[-1]} {value:.0f} s" for name, value in used.items()))
+    bench.row("  processor time", ", ".join(f"{name.split('.')[-1]} {value:.1f} s" for name, value in used.items()))
     report_latencies(bench, latencies)
     held = bench.region.memory()
     parts = ", ".join(f"{name.split('.')[-1]} {value / 1e6:,.0f}" for name, value in held.items())
@@ -332,7 +332,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--update", type=int, default=1_000, help="replicas of the rolling update")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds a step may take")
     parser.add_argument("--steps", default=",".join(STEPS[:-1]), help=f"of {', '.join(STEPS)}")
-    options = parser.parse_args(arguments)
+    options, _ = parser.parse_known_args(arguments)
     uvloop.run(run(options))
 
 

@@ -27,6 +27,7 @@ from benchmarks import _scheduling_shapes as shapes
 from benchmarks._control_plane import control_plane
 from benchmarks._scheduling_shapes import SHAPES, Shape
 from twinplane.clock import SystemClock
+from twinplane.controlplane.api import heap
 from twinplane.controlplane.api.inprocess import InProcessClient
 from twinplane.controlplane.api.server import ApiServer
 from twinplane.controlplane.composition import CONTROLLERS, LOOPBACK, SCHEDULER
@@ -133,8 +134,8 @@ async def _measure(server: ApiServer, shape: Shape, meter: Meter) -> float:
     tasks = [asyncio.create_task(part.run()) for part in (informers, broadcaster)]
     while not (pods.synced and informers.of(NODES).synced):  # noqa: ASYNC110 - all an informer tells
         await asyncio.sleep(0.02)
-    gc.collect()
-    gc.freeze()
+    # As a control plane's process has it.
+    heap.settle()
     try:
         with meter.measuring():
             tasks.append(asyncio.create_task(scheduler.run()))
