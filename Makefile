@@ -20,7 +20,7 @@ test: $(VENV)/ready ## Run all tests
 	@scripts/install-node-packages
 	@scripts/fetch-helm
 	@scripts/fetch-etcd
-	@$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/ready ## Check format, style, types and the import rules
 	@ruff format --check --quiet . || { ruff format --diff --quiet .; exit 1; }

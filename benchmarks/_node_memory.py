@@ -12,13 +12,12 @@ KINDS = {"dataplane.node.agent": "agent", "dataplane.node": "PID 1", "containerd
 
 def memory(bench: Bench, when: str) -> None:
     """Rows for the node that has most."""
-    for machine, found in sorted(_machines(bench.region.home).items(), key=lambda item: -sum(item[1]["Rss"].values())):
-        for kind in ("Rss", "Pss"):
-            parts = ", ".join(f"{name} {kib / 1024:.0f}" for name, kib in found[kind].items())
-            total = sum(found[kind].values()) / 1024
-            bench.row(f"  memory of a node, {when}, {kind.upper()}", f"{total:.0f} MiB ({parts})")
-        del machine
-        return
+    machines = _machines(bench.region.home).values()
+    most = max(machines, key=lambda found: sum(found["Rss"].values()), default={})
+    for kind, processes in most.items():
+        parts = ", ".join(f"{name} {kib / 1024:.0f}" for name, kib in processes.items())
+        total = sum(processes.values()) / 1024
+        bench.row(f"  memory of a node, {when}, {kind.upper()}", f"{total:.0f} MiB ({parts})")
 
 
 def _machines(home: Path) -> dict[str, dict[str, dict[str, int]]]:

@@ -32,6 +32,8 @@ class Shape:
     """Of the measured pods, added to what all pods have."""
     running_spec: Callable[[], Object] = dict
     labels: tuple[tuple[str, str], ...] = (("app", "web"),)
+    indexed: bool = False
+    """Each measured pod has a label of its own, as those of an indexed Job."""
 
 
 def _constraint() -> Object:
@@ -80,6 +82,7 @@ SHAPES = (
     Shape("pod affinity", 5_000, 5_000, 5_000, 35, 2_000, 600, _pod_term("podAffinity", ZONE)),
     Shape("preemption", 5_000, 20_000, 5_000, 570, 2_000, 500, _preempting, _preempted),
     Shape("node affinity", 5_000, 5_000, 10_000, 220, 10_000, 1_000, _node_term),
+    Shape("indexed Job", 5_000, 0, 10_000, 0, 20_000, 1_500, dict, indexed=True),
     Shape("basic, 100,000 nodes", 100_000, 0, 10_000, 500, 5_000, 800, dict),
 )
 
@@ -106,7 +109,10 @@ def running_pods(shape: Shape) -> Iterator[Object]:
 
 def measured_pods(shape: Shape) -> Iterator[Object]:
     for number in range(shape.pods):
-        yield _pod(f"measured-{number}", shape, shape.spec())
+        body = _pod(f"measured-{number}", shape, shape.spec())
+        if shape.indexed:
+            body["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] = str(number)
+        yield body
 
 
 def _pod(name: str, shape: Shape, spec: Object) -> Object:

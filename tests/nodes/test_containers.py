@@ -12,7 +12,8 @@ from tests.region_process import eventually
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 CALL = (
     f'curl -sS -m 5 -o /dev/null -w "%{{http_code}}" --cacert {TOKEN}/ca.crt '
-    f'-H "Authorization: Bearer $(cat {TOKEN}/token)" https://kubernetes.default/api/v1/namespaces/$(cat {TOKEN}/namespace)/'
+    f'-H "Authorization: Bearer $(cat {TOKEN}/token)" '
+    f"https://kubernetes.default/api/v1/namespaces/$(cat {TOKEN}/namespace)/"
 )
 
 
@@ -176,7 +177,8 @@ kind: Pod
 metadata: {name: keeper}
 spec:
   terminationGracePeriodSeconds: 0
-  containers: [{name: main, image: "busybox:1", command: [sleep, inf], volumeMounts: [{name: static, mountPath: /static}]}]
+  containers:
+  - {name: main, image: "busybox:1", command: [sleep, inf], volumeMounts: [{name: static, mountPath: /static}]}
   volumes: [{name: static, hostPath: {path: /etc/kubernetes/manifests, type: DirectoryOrCreate}}]
 """
 

@@ -77,6 +77,10 @@ def client_sums(region: RealRegion) -> dict[str, tuple[int, int, int, int]]:
     return found
 
 
+def says_sums(region: RealRegion, pod: str) -> bool:
+    return "sum" in region.attempt("kubectl", "logs", pod, "--tail=5").stdout
+
+
 def no_failure(counts: dict[str, Counts]) -> None:
     for name, found in counts.items():
         print(f"{name}: {found.sent} sent, {len(found.failures)} failed, slowest {found.slowest * 1000:.0f} ms")
@@ -206,7 +210,7 @@ def test_containers_outlive_what_runs_them(region: RealRegion, program: str) -> 
         region.until_ready(NODES)
         # It knows them again: it answers for them.
         for pod in region.pods("-l", "app=client"):
-            assert "sum" in region.kubectl("logs", pod["metadata"]["name"], "--tail=5")
+            eventually(partial(says_sums, region, pod["metadata"]["name"]), "the node's server answers")
             assert region.kubectl("exec", pod["metadata"]["name"], "--", PYTHON, "-c", "print(6 * 7)") == "42\n"
         time.sleep(1)
     no_failure(counts)

@@ -16,6 +16,7 @@ from twinplane.controlplane.admission.plugin import Plugin
 from twinplane.controlplane.admission.resource_quota import ResourceQuota
 from twinplane.controlplane.admission.service_account import ServiceAccount
 from twinplane.controlplane.api.objects.reader import CacheReader
+from twinplane.controlplane.api.objects.selection import Selection
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.resources import PODS
 
@@ -124,12 +125,18 @@ async def test_changes_of_one_replica_leave_the_others_and_their_readers_alone()
         target = {"apiVersion": "v1", "kind": "Node", "name": "n"}
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": first}, "target": target}
         await api.json("POST", f"{POD_LIST}/{first}/binding", binding, expect=201)
+        bound = api.runtime.cache.get(PODS, "default", first)
+        assert bound is not None
+        before = bound.parsed()
         status = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
         await api.json("PATCH", f"{POD_LIST}/{first}/status", status, headers=STRATEGIC)
+        assert bound.peek() == before
         await api.json("PATCH", f"{POD_LIST}/{second}", {"metadata": {"labels": {"x": "y"}}}, headers=STRATEGIC)
         image = {"spec": {"containers": [{"name": "web", "image": "other"}]}}
         await api.json("PATCH", f"{POD_LIST}/{second}", image, headers=STRATEGIC)
         again = await create(api, replica())
+        for held in api.runtime.cache.collection(PODS).select(Selection()):
+            assert held.peek() == held.parsed()
         await asyncio.sleep(0.01)
         for name in (first, second, third, again["metadata"]["name"]):
             assert seen[name] == await api.json("GET", f"{POD_LIST}/{name}")

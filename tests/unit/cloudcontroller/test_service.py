@@ -80,11 +80,16 @@ async def test_an_nlb_has_a_target_group_a_port_and_deletion_leaves_nothing() ->
         assert len(names) == 2
         assert all(name.startswith("k8s-shop-web-") for name in names)
         assert {port for name in names for _, port in made.targets(name)} == {30080, 30443}
+        name = balancer["LoadBalancerName"]
+        opened = made.rules_for_nodes(f"={name}")
+        assert ("tcp", 30080, "0.0.0.0/0", f"kubernetes.io/rule/nlb/client={name}") in opened
+        assert {rule[3].split("/")[-1].split("=")[0] for rule in opened} == {"client", "health", "mtu"}
 
         await made.cluster.delete(SERVICES, "web", "shop")
         await made.until(lambda: made.cluster.object(SERVICES, "web", "shop") is None)
         assert (made.balancers(), made.target_groups()) == ([], [])
         assert set(made.security_groups()) == groups_before
+        assert made.rules_for_nodes(f"={name}") == set()
 
 
 def nlb() -> dict[str, Any]:

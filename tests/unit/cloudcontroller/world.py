@@ -164,6 +164,16 @@ class World:
         found = self.account.client("ec2").describe_security_groups()["SecurityGroups"]
         return {group["GroupName"]: group for group in found}
 
+    def rules_for_nodes(self, described: str) -> set[tuple[str, int, str, str]]:
+        """(protocol, first port, CIDR, description) of all groups' rules whose description ends so."""
+        return {
+            (entry["IpProtocol"], entry["FromPort"], item["CidrIp"], item["Description"])
+            for group in self.security_groups().values()
+            for entry in group["IpPermissions"]
+            for item in entry["IpRanges"]
+            if item.get("Description", "").endswith(described)
+        }
+
 
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:

@@ -14,6 +14,8 @@ NO_SUBNETS = "could not find any suitable subnets for creating the ELB"
 MINE = "k8s-"
 """How names of security groups begin that this controller makes."""
 ANYWHERE = "0.0.0.0/0"
+NLB_RULE = "kubernetes.io/rule/nlb/"
+"""So begin the descriptions of what the nodes' group lets in for an NLB; purpose and name follow."""
 
 
 class Permission(NamedTuple):
@@ -23,6 +25,7 @@ class Permission(NamedTuple):
     from_port: int
     to_port: int
     source: str
+    description: str = ""
 
 
 class ClusterNetwork(NamedTuple):
@@ -150,6 +153,26 @@ async def admit_to_nodes(aws: Aws, network: ClusterNetwork, group_id: str) -> No
         await _change(aws, "authorize_security_group_ingress", str(nodes["GroupId"]), wanted - _permissions(nodes))
 
 
+async def open_nodes(aws: Aws, network: ClusterNetwork, balancer: str, wanted: Iterable[Permission]) -> None:
+    """The rules of the nodes' group that are there for a load balancer without a group of its own, and no others of it.
+
+    Each is described as one of its: `kubernetes.io/rule/nlb/...=BALANCER` (`nlb_permission`).
+    """
+    nodes = await node_group(aws, network)
+    if nodes is None:
+        return
+    own = {each for each in _permissions(nodes) if each.description.endswith(f"={balancer}")}
+    present = {each for each in own if each.description.startswith(NLB_RULE)}
+    group_id, rules = str(nodes["GroupId"]), frozenset(wanted)
+    await _change(aws, "authorize_security_group_ingress", group_id, rules - present)
+    await _change(aws, "revoke_security_group_ingress", group_id, present - rules)
+
+
+async def subnet_cidrs(aws: Aws, ids: Iterable[str]) -> list[str]:
+    found = await aws.listed("ec2", "describe_subnets", "Subnets", SubnetIds=list(ids))
+    return [str(subnet["CidrBlock"]) for subnet in found]
+
+
 async def node_group(aws: Aws, network: ClusterNetwork) -> dict[str, Any] | None:
     """The security group of the nodes: the one with the cluster's tag that no load balancer owns."""
     filters = [{"Name": "vpc-id", "Values": [network.vpc_id]}, {"Name": "tag-key", "Values": [network.cluster_tag]}]
@@ -162,10 +185,10 @@ def _permissions(group: Mapping[str, Any]) -> frozenset[Permission]:
     found = set()
     for entry in group.get("IpPermissions", []):
         protocol, first, last = entry["IpProtocol"], entry.get("FromPort"), entry.get("ToPort")
-        sources = [item["CidrIp"] for item in entry.get("IpRanges", [])]
-        sources += [item["GroupId"] for item in entry.get("UserIdGroupPairs", []) if item.get("GroupId")]
-        for source in sources:
-            found.add(Permission(protocol, -1 if first is None else first, -1 if last is None else last, source))
+        sources = [(item["CidrIp"], item.get("Description", "")) for item in entry.get("IpRanges", [])]
+        sources += [(item["GroupId"], "") for item in entry.get("UserIdGroupPairs", []) if item.get("GroupId")]
+        ports = (-1 if first is None else first, -1 if last is None else last)
+        found |= {Permission(protocol, *ports, source, description) for source, description in sources}
     return frozenset(found)
 
 
@@ -187,4 +210,5 @@ def _entry(permission: Permission) -> dict[str, Any]:
         entry |= {"FromPort": permission.from_port, "ToPort": permission.to_port}
     if permission.source.startswith("sg-"):
         return entry | {"UserIdGroupPairs": [{"GroupId": permission.source}]}
-    return entry | {"IpRanges": [{"CidrIp": permission.source}]}
+    described = {"Description": permission.description} if permission.description else {}
+    return entry | {"IpRanges": [{"CidrIp": permission.source, **described}]}

@@ -40,12 +40,17 @@ async def patch(call: Call) -> Response:
     shares = media == STRATEGIC and call.subresource == "status" and call.stored.resource == PODS
 
     def change(entry: Entry) -> Object:
-        old = entry.peek() if shares else entry.parsed()
+        old = _with_own_status(entry.peek()) if shares else entry.parsed()
         return call.to_stored(_patched(call, apply, call.to_requested(old), options))
 
     if call.entry() is None:
         raise missing(call)
     return written(call, await update_stored(call, Update(change, options, shares=shares)))
+
+
+def _with_own_status(shared: Object) -> Object:
+    """Decoding tidies up what the patch merges with, in place; what it finds to be the old object's it passes over."""
+    return {**shared, "status": copied(shared["status"])} if "status" in shared else shared
 
 
 def patch_type(call: Call) -> str:

@@ -16,12 +16,15 @@ from twinplane.controlplane.cloudcontroller.elbv2.observed import observe as obs
 from twinplane.controlplane.cloudcontroller.elbv2.plan import plan as plan_stack
 from twinplane.controlplane.cloudcontroller.network import (
     ANYWHERE,
+    NLB_RULE,
     ClusterNetwork,
     GroupModel,
     Permission,
     admit_to_nodes,
     delete_group,
     ensure_group,
+    open_nodes,
+    subnet_cidrs,
     subnets,
 )
 from twinplane.controlplane.cloudcontroller.service import classic
@@ -143,6 +146,23 @@ def client_permissions(service: Object) -> frozenset[Permission]:
     return frozenset(ports | {Permission("icmp", 3, 4, source.strip()) for source in ranges})
 
 
+def node_permissions(service: Object, balancer: str, subnet_cidrs: Iterable[str]) -> frozenset[Permission]:
+    """What the nodes' group lets in for an NLB of the cloud provider, which has no security group.
+
+    Its clients at the node ports, its health checks from the subnets (cloud-provider-aws,
+    `updateInstanceSecurityGroupsForNLB`).
+    """
+    spec = service["spec"]
+    exposed = [port for port in spec.get("ports", []) if port.get("nodePort")]
+    ports = [(str(port.get("protocol", "TCP")).lower(), int(port["nodePort"])) for port in exposed]
+    ranges = [source.strip() for source in spec.get("loadBalancerSourceRanges") or [ANYWHERE]]
+    checked = [("tcp", int(spec["healthCheckNodePort"]))] if spec.get("healthCheckNodePort") else ports
+    client, health, mtu = (f"{NLB_RULE}{purpose}={balancer}" for purpose in ("client", "health", "mtu"))
+    rules = {Permission(kind, port, port, source, client) for kind, port in ports for source in ranges}
+    rules |= {Permission("tcp", port, port, cidr, health) for _, port in checked for cidr in subnet_cidrs}
+    return frozenset(rules | {Permission("icmp", 3, 4, source, mtu) for source in ranges})
+
+
 class NetworkBackend:
     """NLBs, of the cloud provider (`nlb`) and of the AWS Load Balancer Controller (`external`)."""
 
@@ -171,6 +191,9 @@ class NetworkBackend:
         owner = owner_tags(service, self.kind, self._network.cluster)
         observed = await observe_stack(self._aws, name, owner)
         steps, known = plan_stack(wanted, observed)
+        if self.kind == "nlb":
+            cidrs = await subnet_cidrs(self._aws, around.subnets)
+            await open_nodes(self._aws, self._network, name, node_permissions(service, name, cidrs))
         await self._aws.apply(steps, known)
         if observed.load_balancer is None or "create_load_balancer" in operations(steps):
             observed = await observe_stack(self._aws, name, owner)
@@ -182,7 +205,9 @@ class NetworkBackend:
         observed = await observe_stack(self._aws, self._name(service), owner)
         steps, known = plan_stack(None, observed)
         await self._aws.apply(steps, known)
-        if steps and self.kind == "external":
+        if self.kind == "nlb":
+            await open_nodes(self._aws, self._network, self._name(service), ())
+        elif steps:
             await delete_group(self._aws, self._network, self._group_name(service))
         return Result("", operations(steps))
 
