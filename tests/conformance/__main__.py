@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.conformance import images
 from tests.conformance.groups import GROUPS, beyond_simulation
 from tests.conformance.results import Result, read, surprises, table
 from tests.region_process import RegionProcess
@@ -46,13 +47,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--focus", metavar="REGEX", help="tests by name instead of groups")
     parser.add_argument("--skip", metavar="REGEX", default="", help="tests to leave out")
     parser.add_argument("--all", action="store_true", help="also the tests that simulated nodes cannot pass")
+    parser.add_argument("--runtime", choices=("simulated", "containerd"), default="simulated", help="of the nodes")
+    parser.add_argument("--agnhost", metavar="PATH", help="with containerd: upstream's test program")
+    parser.add_argument("--nonewprivs", metavar="PATH", help="with containerd: the program of that test image")
+    parser.add_argument("--sample-apiserver", metavar="PATH", help="with containerd: upstream's aggregated server")
     parser.add_argument("--procs", type=int, default=8, help="tests at a time, but for serial ones (default: 8)")
-    parser.add_argument("--nodes", type=int, default=3, help="simulated nodes (default: 3)")
+    parser.add_argument("--nodes", type=int, default=3, help="nodes (default: 3)")
     parser.add_argument("--timeout", default="60m", help="of a group (default: 60m)")
     parser.add_argument("--port", type=int, default=0, help="of the region's AWS endpoint (default: a free one)")
     parser.add_argument("--kubeconfig", metavar="FILE", help="a cluster that exists, instead of a region of its own")
     parser.add_argument("--output", metavar="DIR", help="keep logs and reports there")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.runtime == "containerd" and not options.kubeconfig and not options.agnhost:
+        parser.error("--runtime containerd needs --agnhost")
+    return options
 
 
 def _groups(names: list[str] | None) -> dict[str, str]:
@@ -69,7 +77,10 @@ def _kubeconfig(options: argparse.Namespace) -> Iterator[Path]:
         try:
             region.start()
             file = Path(folder) / "kubeconfig"
-            nodes = ("--nodes", str(options.nodes), "--node-type", "m5.xlarge")
+            nodes = ["--nodes", str(options.nodes), "--node-type", "m5.4xlarge"]
+            if options.runtime == "containerd":
+                nodes += ["--runtime", "containerd"]
+                images.make(region.directory.images, images.programs_of(options))
             region.run("twinplane", "create", "cluster", "--name", CLUSTER, *nodes, "--kubeconfig", str(file))
             yield file
         finally:
@@ -80,7 +91,7 @@ def _run(options: argparse.Namespace, name: str, focus: str, kubeconfig: Path, o
     folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
     skipped, beyond = [options.skip] if options.skip else [], beyond_simulation()
-    if not options.all:
+    if not options.all and options.runtime == "simulated":
         skipped += [re.escape(name) for name in beyond]
     command = [
         options.ginkgo,
@@ -98,7 +109,7 @@ def _run(options: argparse.Namespace, name: str, focus: str, kubeconfig: Path, o
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
         # Its exit status says only whether all tests passed, which the report says as well.
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False, env=environment, cwd=folder)
-    return read(folder / "report.json", beyond)
+    return read(folder / "report.json", beyond if options.runtime == "simulated" else {})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,16 +39,25 @@ SYSTEM_ACCOUNTS = {
 
 def main() -> None:
     options = _options()
-    directory = DataDirectory(Path(options.data_dir)).images
+    make(DataDirectory(Path(options.data_dir)).images, programs_of(options), options.only or ())
+
+
+def programs_of(options: argparse.Namespace) -> dict[str, Path]:
+    return {name: Path(value) for name, value in vars(options).items() if name in PROGRAMS and value}
+
+
+def make(directory: Path, programs: Mapping[str, Path], only: Sequence[str] = ()) -> None:
+    """`directory` is DATA/images. Raises what `pack` raises."""
     store = ImageStore(directory)
-    programs = {name: Path(value) for name, value in vars(options).items() if name in PROGRAMS and value}
     with tempfile.TemporaryDirectory(prefix="conformance-images-") as scratch:
         for names, recipe in recipes(programs, Path(scratch)):
+            if only and not any(word in name for word in only for name in names):
+                continue
             first, *others = (reference.parse(name) for name in names)
             pack(store, directory / "apt", first, recipe)
             for other in others:
                 store.tag(first, other)
-            print(*names)
+            sys.stderr.write(f"packed {' '.join(names)}\n")
 
 
 PROGRAMS = {
@@ -59,6 +70,9 @@ PROGRAMS = {
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.images", description=__doc__)
     parser.add_argument("--data-dir", required=True, metavar="DIR", help="of the region whose nodes shall have them")
+    parser.add_argument(
+        "--only", metavar="WORD", action="append", help="images with this in their name; may be repeated"
+    )
     for name, what in PROGRAMS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="PATH", required=name == "agnhost", help=what)
     return parser.parse_args()
@@ -99,8 +113,11 @@ ALPINE = 'NAME="Alpine Linux"\nID=alpine\n'
 
 def _systems(scratch: Path) -> Iterator[tuple[Sequence[str], Recipe]]:
     """Images of packages alone."""
-    accounts = _written(scratch / "accounts", SYSTEM_ACCOUNTS)
-    yield [f"{REGISTRY}/busybox:1.37.0-1"], Recipe(apt=("busybox",), add=((accounts, "/"),), minimal=True)
+    # Debian's busybox gives no variable on whose name is no shell variable's, and has `sysctl` elsewhere.
+    files = _written(scratch / "busybox", SYSTEM_ACCOUNTS)
+    for name, target in (("usr/bin/sh", "bash"), ("usr/bin/sysctl", "busybox")):
+        _linked(files, name, target)
+    yield [f"{REGISTRY}/busybox:1.37.0-1"], Recipe(apt=("busybox", "bash"), add=((files, "/"),), minimal=True)
     yield [f"{REGISTRY}/nginx:1.15-4", f"{REGISTRY}/nginx:1.27-0"], Recipe(apt=("nginx-light",))
     yield [f"{REGISTRY}/glibc-dns-testing:2.0.0"], Recipe(apt=TOOLS, command=("sleep", "infinity"))
     etcd = _linked(scratch / "etcd", "usr/local/bin/etcd", "/usr/bin/etcd")
@@ -123,7 +140,16 @@ def _written(folder: Path, files: Mapping[str, str]) -> Path:
 def _agnhost_files(folder: Path) -> Path:
     _written(folder, {name: SYSTEM_ACCOUNTS[name] + added for name, added in ACCOUNTS.items()})
     (folder / "uploads").mkdir()
+    _certify(folder / "localhost.crt", folder / "localhost.key")
     return _linked(folder, "agnhost-2", "agnhost")
+
+
+def _certify(certificate: Path, key: Path) -> None:
+    """What `agnhost porter` serves TLS with; who signed it does not matter."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-days", "3650", "-subj", "/CN=localhost", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    key.chmod(0o644)
 
 
 def _linked(folder: Path, name: str, target: str) -> Path:

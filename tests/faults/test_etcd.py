@@ -233,6 +233,8 @@ async def test_the_other_replica_takes_over(region: RegionProcess) -> None:
 def test_a_cluster_moves_out_of_etcd_and_back(region: RegionProcess) -> None:
     region.kubectl("create", "configmap", "kept", "--from-literal=a=b")
     before = region.get("configmap", "kept")
+    # A list at a revision since which nothing has changed may be answered still: something has.
+    region.kubectl("create", "configmap", "later")
     refused = region.attempt("twinplane", "store", "migrate", "--cluster", CLUSTER, "--to", "embedded")
     assert refused.returncode == 1
     assert "the region runs" in refused.stderr

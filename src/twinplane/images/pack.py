@@ -65,9 +65,20 @@ def _add(source: Path, root: Path, target: str) -> None:
         place = place / source.name
     place.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
+        _make_way(source, place)
         shutil.copytree(source, place, symlinks=True, dirs_exist_ok=True)
     else:
+        if place.is_symlink():
+            place.unlink()
         shutil.copy2(source, place)
+
+
+def _make_way(source: Path, place: Path) -> None:
+    """What is added replaces what packages brought: a link of theirs would be written through, or be in the way."""
+    for path in source.rglob("*"):
+        there = place / path.relative_to(source)
+        if there.is_symlink() and (path.is_symlink() or not path.is_dir()):
+            there.unlink()
 
 
 def _kept(root: Path, kept: Path, paths: Sequence[str]) -> Path:

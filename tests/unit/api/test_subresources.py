@@ -98,7 +98,10 @@ async def test_eviction_spends_the_budget() -> None:
         await ready_pod(api)
         await budget(api, 1)
         await api.json("POST", f"{POD}/eviction", EVICTION, expect=201)
-        assert "deletionTimestamp" in (await api.client.get(PODS, "p", "default"))["metadata"]
+        evicted = await api.client.get(PODS, "p", "default")
+        assert "deletionTimestamp" in evicted["metadata"]
+        reasons = {each["type"]: each.get("reason") for each in evicted["status"]["conditions"]}
+        assert reasons["DisruptionTarget"] == "EvictionByEvictionAPI"
         spent = (await api.client.get(POD_DISRUPTION_BUDGETS, "b", "default"))["status"]
         assert spent["disruptionsAllowed"] == 0
         assert list(spent["disruptedPods"]) == ["p"]
@@ -204,6 +207,20 @@ async def test_approval_changes_conditions_only() -> None:
 
 
 AUTHORIZATION = "/apis/authorization.k8s.io/v1"
+
+
+async def test_an_aggregated_server_asks_about_a_user_with_an_access_policy() -> None:
+    """The extra fields that it knows came in headers, whose names it reads in lower case."""
+
+    def policy(attributes: Attributes) -> bool:
+        return attributes.user.name == "admin" or attributes.user.extra.get("canonicalArn") == ("arn:x",)
+
+    async with api_server(authorizer=PolicyAuthorizer(policy)) as api:
+        for extra, allowed in ((("canonicalarn", "arn:x"), True), (("arn", "arn:x"), False)):
+            resource = {"verb": "get", "resource": "flunders"}
+            spec = {"resourceAttributes": resource, "user": "eve", "extra": {extra[0]: [extra[1]]}}
+            path = f"{AUTHORIZATION}/subjectaccessreviews"
+            assert (await api.json("POST", path, {"spec": spec}, expect=201))["status"]["allowed"] is allowed
 
 
 async def test_access_reviews() -> None:

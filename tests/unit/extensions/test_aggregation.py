@@ -11,13 +11,14 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.unit.api.harness import Api
+from tests.unit.api.harness import ADMIN, Api
 from tests.unit.extensions.harness import conditions, cron_tab, define, extended, https_server, tls_files, until
+from twinplane.controlplane.api.contract import Request
 from twinplane.controlplane.api.extensions.aggregation.certificate import (
     authentication_config,
     front_proxy_certificate,
 )
-from twinplane.controlplane.auth.contract import UserInfo
+from twinplane.controlplane.auth.contract import Credentials, UserInfo
 from twinplane.kubeclient.contract import Object
 
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
@@ -127,6 +128,12 @@ async def test_requests_are_passed_on_in_the_users_name(tmp_path: Path) -> None:
         assert "authorization" not in sent
         certificate = server.requests[-1].get_extra_info("peercert")
         assert certificate["subject"] == ((("commonName", "front-proxy-client"),),)
+
+
+async def test_a_body_of_no_said_type_stays_one(tmp_path: Path) -> None:
+    async with aggregated(tmp_path) as (api, server):
+        await api.server.handle(Request("POST", NODES, {}, {}, b"{}", Credentials(""), ADMIN, {}))
+        assert "content-type" not in server.requests[-1].headers
 
 
 async def test_answers_come_back_as_they_are(tmp_path: Path) -> None:

@@ -19,6 +19,10 @@ OLD, NEW = (f"/apis/example.com/{version}/namespaces/default/hosts" for version 
 Change = Callable[[Object, str], Object]
 
 
+DEFINITIONS_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+MERGE = {"content-type": "application/merge-patch+json"}
+
+
 def host_definition(ca: Path, path: str = "/convert") -> Object:
     """v1 (stored) has `hostPort: name:port`, v2 has `host` and `port`."""
     body = definition("hosts", "Host", of({"type": "object", "properties": {"hostPort": {"type": "string"}}}))
@@ -137,6 +141,28 @@ async def test_a_watch_in_the_other_version(tmp_path: Path) -> None:
             ("ADDED", "2"),
         ]
         await stream.aclose()  # type: ignore[attr-defined]  # every stream of a watch has it
+
+
+async def test_objects_that_an_earlier_storage_version_left(tmp_path: Path) -> None:
+    webhook = Webhook()
+    async with converting(tmp_path, webhook) as api:
+        await api.json("POST", OLD, host("a", "v1", hostPort="h:1"), expect=201)
+        crd = await api.json("GET", f"{DEFINITIONS_PATH}/hosts.example.com")
+        for version in crd["spec"]["versions"]:
+            version["storage"] = version["name"] == "v2"
+        await api.json("PUT", f"{DEFINITIONS_PATH}/hosts.example.com", crd)
+        await api.json("POST", NEW, host("b", "v2", host="h", port="2"), expect=201)
+        for path, field, found in ((NEW, "port", ["1", "2"]), (OLD, "hostPort", ["h:1", "h:2"])):
+            items = (await api.json("GET", path))["items"]
+            assert [item["spec"][field] for item in items] == found
+        assert (await api.json("GET", f"{NEW}/a"))["spec"] == {"host": "h", "port": "1"}
+        stream = (await api.send("GET", f"{NEW}?watch=true")).stream
+        assert stream is not None
+        first = (await anext(aiter(stream))).splitlines()[0]
+        assert orjson.loads(first)["object"]["spec"]["port"] == "1"
+        await stream.aclose()  # type: ignore[attr-defined]  # every stream of a watch has it
+        patched = await api.json("PATCH", f"{NEW}/a", {"spec": {"port": "3"}}, headers=MERGE)
+        assert patched["spec"] == {"host": "h", "port": "3"}
 
 
 async def test_failures_are_told_and_write_nothing(tmp_path: Path) -> None:

@@ -156,6 +156,10 @@ async def test_a_path_that_ends_with_proxy_is_redirected_below_itself() -> None:
         path = f"{NAMESPACE}/services/web:80/proxy"
         status, _, headers = await got(there, f"{path}?a=b")
         assert (status, headers["location"]) == (301, f"{path}/?a=b")
+        # A client would follow it with a GET.
+        for method in ("DELETE", "OPTIONS"):
+            there.streams.answers.append(OK)
+            assert (await got(there, path, method))[0] == 200
 
 
 async def test_upgrades_pass_through_a_proxy() -> None:

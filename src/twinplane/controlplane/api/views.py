@@ -78,21 +78,28 @@ class View:
     @property
     def key(self) -> object:
         resource = self.type.resource
-        return resource.group, resource.version, self.accepted, self.include_object, self.shared
+        return resource.group, resource.version, self.accepted, self.include_object, self.shared, self.as_stored
 
     shared: bool = False
     """See `Representation`."""
+    as_stored: bool = False
+    """Whichever version that is; somebody else converts."""
 
     @property
     def shows_stored_bytes(self) -> bool:
-        return self.accepted.shape == "object" and self.type.storage is None
+        return self.as_stored or (self.accepted.shape == "object" and not self.converts)
+
+    @property
+    def converts(self) -> bool:
+        """With a webhook also to the stored version: objects stay as an earlier definition had them stored."""
+        return self.type.storage is not None or "converter" in self.type.extra
 
     def render(self, value: bytes) -> bytes:
         return value if self.shows_stored_bytes else orjson.dumps(self.show(value))
 
     def show(self, value: bytes) -> Object:
         body: Object = orjson.loads(value)
-        if self.type.storage is not None:
+        if self.converts:
             body = self.converted(body)
         if self.accepted.shape == "metadata":
             return partial_metadata(body, self.accepted.meta_version)

@@ -18,6 +18,8 @@ from twinplane.controlplane.auth.policy.cluster_roles import CLUSTER_ROLES
 from twinplane.controlplane.auth.rules import Rule, compiled
 
 DENIED = Decision(False)
+CANONICAL_ARN = "canonicalArn"
+"""The extra field that authentication sets."""
 
 
 class AccessPolicyAuthorizer:
@@ -25,7 +27,7 @@ class AccessPolicyAuthorizer:
         self._grants = grants
 
     def authorize(self, attributes: Attributes) -> Decision:
-        arns = attributes.user.extra.get("canonicalArn")
+        arns = attributes.user.extra.get(CANONICAL_ARN)
         if not arns:
             return DENIED
         for policy in self._grants.of(arns[0]):

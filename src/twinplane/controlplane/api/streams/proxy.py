@@ -1,7 +1,8 @@
 """The proxy subresources: a client's HTTP request, sent on to a pod, a service's endpoint or a node's kubelet.
 
 What upstream's UpgradeAwareHandler and its transport do: who the client is stays here, hop-by-hop headers end here,
-`X-Forwarded-*` say where the request came from, and a redirect within the target stays below the proxy's path.
+`X-Forwarded-*` say where the request came from, and redirects and a page's links within
+the target stay below the proxy's path.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from twinplane.controlplane.api.contract import Request, Response
 from twinplane.controlplane.api.runtime import Call
 from twinplane.controlplane.api.streams.connect import passed_on
 from twinplane.controlplane.api.streams.dialing import answered, closed_on_failure, service_error
+from twinplane.controlplane.api.streams.links import moved
 from twinplane.controlplane.api.streams.targets import Target, target_of
 from twinplane.controlplane.api.streams.upstream import Broken, Upstream
 from twinplane.controlplane.api.verbs.admission import Admission
@@ -30,7 +32,7 @@ async def proxy(call: Call) -> Response:
     options = {"kind": f"{call.type.resource.kind}ProxyOptions", "apiVersion": "v1"}
     await Admission(call, "CONNECT", options | ({"path": path} if path else {}), None, {}, dry_run=False).run()
     upgrade = "upgrade" in request.headers
-    if not path and not upgrade:
+    if not path and not upgrade and request.method in ("GET", "HEAD"):
         # Relative links of the target would otherwise lead out of the proxy.
         question = f"?{request.query_text}" if request.query_text else ""
         return Response(301, content_type="text/plain", headers={"location": f"{quote(prefix, _SAFE)}/{question}"})
@@ -48,6 +50,9 @@ async def proxy(call: Call) -> Response:
         del response.headers[name]
     if "location" in response.headers:
         response.headers["location"] = relocated(response.headers["location"], prefix, target, request)
+    media_type = response.content_type.partition(";")[0].strip().lower()
+    if response.stream is not None and media_type == "text/html" and "content-encoding" not in response.headers:
+        response.stream = moved(response.stream, lambda link: relocated(link, prefix, target, request))
     return response
 
 

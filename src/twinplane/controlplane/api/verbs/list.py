@@ -181,7 +181,7 @@ def _shown(view: View, page: Page, token: str) -> Object:
         metadata["continue"] = token
     if page.remaining is not None:
         metadata["remainingItemCount"] = page.remaining
-    bodies = [view.converted(entry.parsed()) if view.type.storage else entry.parsed() for entry in page.entries]
+    bodies = [view.converted(entry.parsed()) if view.converts else entry.parsed() for entry in page.entries]
     if view.accepted.shape == "table":
         table = view.table(bodies)
         table["metadata"] = metadata

@@ -83,8 +83,24 @@ async def evict(call: Call) -> Response:
     if not _may_go_freely(pod):
         await _spend_budget(call, pod, options)
         deletion = replace(deletion, uid=deletion.uid or pod["metadata"]["uid"])
+    if not deletion.dry_run and not deletion.resource_version:
+        # Not below a precondition on the revision, which this write would break.
+        await update_stored(call, Update(lambda entry: _disrupted(call, entry.peek()), options, own=True))
     await delete_stored(_of_pod(call), deletion)
     return respond(CREATED, 201)
+
+
+def _disrupted(call: Call, pod: Object) -> Object:
+    """Another pod, which says why it ends: failure policies of Jobs read it."""
+    condition: Object = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastTransitionTime": now(call.runtime),
+    }
+    status = pod.get("status") or {}
+    return {**pod, "status": {**status, "conditions": with_condition(status.get("conditions") or [], condition)}}
 
 
 def _of_pod(call: Call) -> Call:

@@ -13,6 +13,7 @@ from twinplane.controlplane.api.verbs.get import found, missing
 from twinplane.controlplane.api.verbs.pods import decoded
 from twinplane.controlplane.api.verbs.write import decode_body, now
 from twinplane.controlplane.api.views import negotiate
+from twinplane.controlplane.auth.access_policies import CANONICAL_ARN
 from twinplane.controlplane.auth.contract import Attributes, UserInfo
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import FieldError, bad_request, invalid
@@ -43,9 +44,14 @@ async def _subject_access_review(call: Call, body: Object) -> Object:
     if not spec.get("user") and not spec.get("groups"):
         detail = "at least one of user or group must be specified"
         raise _invalid(call, [FieldError("FieldValueInvalid", "spec.user", detail, "")])
-    extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
+    extra = {_restored(key): tuple(values) for key, values in (spec.get("extra") or {}).items()}
     user = UserInfo(spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""), extra)
     return _decide(call, body, user)
+
+
+def _restored(key: str) -> str:
+    """An aggregated server asks about a user whom it knows from our headers, whose names reach it in lower case."""
+    return CANONICAL_ARN if key == CANONICAL_ARN.lower() else key
 
 
 async def _local_subject_access_review(call: Call, body: Object) -> Object:

@@ -33,8 +33,8 @@ async def watch(call: Call) -> Response:
     asked = revision(options.resource_version)
     try:
         await fresh(call, asked)
-        converts = "converter" in call.type.extra and call.type.storage is not None
-        as_stored = View(call.stored, Accepted(), "", view.rules, view.clock)
+        converts = "converter" in call.type.extra
+        as_stored = View(call.stored, Accepted(), "", view.rules, view.clock, as_stored=True)
         if call.request.shares and view.shows_stored_bytes and not converts:
             view = replace(view, shared=True)
         watcher = _begin(call, options, selection, as_stored if converts else view, asked)

@@ -126,7 +126,13 @@ async def _send(dialer: Dialer, method: str, url: str, **more: Any) -> Any:
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     try:
         return await dialer.session().request(
-            method, URL(url, encoded=True), allow_redirects=False, timeout=timeout, **more
+            method,
+            URL(url, encoded=True),
+            allow_redirects=False,
+            timeout=timeout,
+            # A body of no said type is JSON to the other server; aiohttp would call it a stream of bytes.
+            skip_auto_headers=("Content-Type", "User-Agent"),
+            **more,
         )
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
         raise Unreachable(str(error) or type(error).__name__) from None

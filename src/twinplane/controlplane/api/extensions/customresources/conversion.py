@@ -162,7 +162,7 @@ def _metadata(before: Object, after: Object) -> Object:
 async def learn(type: ResourceType, values: Iterable[bytes]) -> None:
     """Before stored bytes are shown in the version of `type`: have them converted together. Raises ApiError."""
     converter: WebhookConverter | None = type.extra.get("converter")
-    if converter is not None and type.storage is not None:
+    if converter is not None:
         await converter.fetch(map(orjson.loads, values), type.resource.api_version)
 
 
