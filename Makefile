@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/.cache/tools/bin:$(PATH)
 
-.PHONY: help demo test lint format bench stop clean
+.PHONY: help demo test nodes lint format bench stop clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,11 +16,15 @@ demo: $(VENV)/ready ## Bring up the example cluster with a small shop on it, and
 	@scripts/install-node-packages
 	@$(PYTHON) -m examples.demo
 
-test: $(VENV)/ready ## Run all tests
+test: $(VENV)/ready ## Run all tests but those of whole clusters of real nodes
 	@scripts/install-node-packages
 	@scripts/fetch-helm
 	@scripts/fetch-etcd
-	@$(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not real_cluster" $(ARGS)
+
+nodes: $(VENV)/ready ## Run the tests of whole clusters of real nodes: as root, one after the other
+	@scripts/install-node-packages
+	@$(PYTHON) -m pytest -m real_cluster tests/nodes $(ARGS)
 
 lint: $(VENV)/ready ## Check format, style, types and the import rules
 	@ruff format --check --quiet . || { ruff format --diff --quiet .; exit 1; }

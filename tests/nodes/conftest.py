@@ -79,5 +79,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_region" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.root)
+            item.add_marker(pytest.mark.real_cluster)
             item.add_marker(pytest.mark.xdist_group("real nodes"))
             item.add_marker(pytest.mark.timeout(150))

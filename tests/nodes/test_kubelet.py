@@ -28,6 +28,7 @@ from twinplane.kubeclient.resources import CONFIG_MAPS, PODS, SERVICES
 from twinplane.testing.memory_cluster import MemoryCluster
 
 pytestmark = [
+    pytest.mark.real_cluster,
     pytest.mark.skipif(bool(missing()), reason=missing() or "can run"),
     pytest.mark.timeout(120),
 ]

@@ -24,6 +24,7 @@ from twinplane.cloud.machines.requirements import requirements
 LACKING = requirements(Path("/tmp"))
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.real_cluster,
     pytest.mark.skipif(bool(LACKING), reason=" ".join(LACKING) or "-"),
     pytest.mark.timeout(180),
 ]

@@ -80,12 +80,12 @@ def socket_of(url: str, port: int) -> SocketAddress:
 
 
 async def until(look: Callable[[], object], good: Callable[..., bool]) -> None:
-    for _ in range(400):
+    for _ in range(1200):
         found = look()
         if good(await found if asyncio.iscoroutine(found) else found):
             return
         await asyncio.sleep(0.05)
-    raise AssertionError("it did not come true in 20 s")
+    raise AssertionError("it did not come true in 60 s")
 
 
 @asynccontextmanager
