@@ -16,7 +16,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -53,7 +52,7 @@ def envoy_binary() -> Path:
 class EnvoyProcess:
     """A running Envoy, started by us or found; both are watched through a pidfd, since a found one is no child."""
 
-    def __init__(self, pid: int, child: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, pid: int, *, child: bool = False) -> None:
         self.pid = pid
         self._child = child
         self._pidfd = os.pidfd_open(pid)
@@ -74,8 +73,9 @@ class EnvoyProcess:
         self.close()
 
     def close(self) -> None:
-        if self._child is not None:
-            self._child.poll()
+        if self._child:
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
@@ -231,16 +231,20 @@ class Envoy:
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT:
             os.replace(self.log_path, self.log_path.with_suffix(".log.1"))
         binary = self._binary or envoy_binary()
-        with self.log_path.open("ab") as output:
-            child = subprocess.Popen(
-                [str(binary), "-c", str(self._bootstrap_path), *ARGUMENTS],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self._pid_path.write_text(str(child.pid))
-        return EnvoyProcess(child.pid, child)
+        # Not subprocess.Popen: it complains when its object goes before the process, which shall outlive us.
+        pid = os.posix_spawn(
+            binary,
+            [str(binary), "-c", str(self._bootstrap_path), *ARGUMENTS],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log_path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        self._pid_path.write_text(str(pid))
+        return EnvoyProcess(pid, child=True)
 
     async def health(self) -> ConfigHealth:
         """Empty when Envoy does not run or does not answer (it is starting)."""
