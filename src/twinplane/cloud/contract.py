@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+REAL = "containerd"
+"""`Instance.runtime` of a real node."""
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:

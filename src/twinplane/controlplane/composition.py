@@ -132,13 +132,14 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
         identity = identity_of(configuration, foundation.service_account_key, reader, foundation.authenticators, clock)
         late = LateHandler()
         loopback = InProcessClient(late, LOOPBACK, "kube-apiserver")
+        resolve = EndpointResolver(reader, random, foundation.reach)
         dynamic = DynamicAdmission(
             reader,
             registry,
             rules,
             identity.authorizer,
             random,
-            resolve=EndpointResolver(reader, random, foundation.reach),
+            resolve=resolve,
         )
         closing.push_async_callback(dynamic.close)
         audit = await closing.enter_async_context(
@@ -192,7 +193,7 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
             loopback,
             reader,
             certificate=lambda: front_proxy_certificate(configuration.ca_file, configuration.ca_key_file, clock.now()),
-            resolve=EndpointResolver(reader, random, foundation.reach),
+            resolve=resolve,
         )
         use = LegacyTokenUse(loopback, clock)
         identity.accounts.used = use.mark

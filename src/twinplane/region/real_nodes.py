@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 
 from twinplane import edge
 from twinplane.clock import Clock
-from twinplane.cloud.contract import AwsCredentials, Instance
+from twinplane.cloud.contract import REAL, AwsCredentials, Instance
 from twinplane.cloud.identity import assumed_role_arn
-from twinplane.cloud.machines.decision import REAL
 from twinplane.cloud.service import Cloud
 from twinplane.region.data_directory import DataDirectory
 from twinplane.region.settings import Settings

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from twinplane.cloud.contract import Instance
+from twinplane.cloud.contract import REAL, Instance
 
-REAL = "containerd"
 UP = frozenset({"pending", "running"})
 GONE = frozenset({"shutting-down", "terminated"})
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from twinplane.clock import Clock
-from twinplane.cloud.contract import CloudState, Instance
+from twinplane.cloud.contract import REAL, CloudState, Instance
 from twinplane.cloud.identity import assumed_role_arn
-from twinplane.cloud.machines.decision import REAL, decide
+from twinplane.cloud.machines.decision import decide
 from twinplane.cloud.machines.machine import Machine, kept
 from twinplane.cloud.machines.record import Surroundings, credentials_record, machine_record
 from twinplane.cloud.network.contract import InstanceNetworks

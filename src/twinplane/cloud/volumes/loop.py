@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from twinplane.cloud.contract import CloudState, Instance
+from twinplane.cloud.contract import REAL, CloudState, Instance
 from twinplane.cloud.volumes.contract import Storage
 from twinplane.cloud.volumes.data_path import DataPath, release_all
 
@@ -21,7 +21,6 @@ DEBOUNCE = 0.02
 RETRY = 0.5
 """Seconds until a disk that was in use, or an attempt that failed, is tried again."""
 TICK = 30.0
-REAL = "containerd"
 UP = frozenset({"pending", "running"})
 ENDED = frozenset({"shutting-down", "terminated"})
 SERVICES = frozenset({"ec2", "autoscaling", "cloudformation"})
