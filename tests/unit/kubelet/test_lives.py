@@ -415,6 +415,24 @@ async def test_resize_in_place(clock: VirtualClock, tmp_path: Path, monkeypatch:
         assert pending["reason"] == "Infeasible"
 
 
+@virtual_time
+async def test_a_resize_while_a_container_starts(clock: VirtualClock, tmp_path: Path, monkeypatch: Patch) -> None:
+    """It has what it was started with, whatever the pod asks for when it is first seen to run."""
+    async with test_node(clock, tmp_path, monkeypatch) as node:
+        start = node.runtime.start_container
+
+        async def started(*arguments: Any) -> None:
+            await start(*arguments)
+            await _patch_resources(node, {"limits": {"cpu": "400m"}})
+            await asyncio.sleep(0.1)
+
+        monkeypatch.setattr(node.runtime, "start_container", started)
+        await node.create(pod_object("web", [container(resources={"limits": {"cpu": "200m"}})]))
+        await asyncio.sleep(5)
+        [given] = node.runtime.container("main").resources
+        assert given.cpu_quota == 40_000
+
+
 async def _patch_resources(node: TestNode, resources: dict[str, Any]) -> None:
     pod = node.pod("web")
     assert pod is not None

@@ -56,6 +56,12 @@ class Resizer:
         self._failures.pop(uid, None)
         self._disk.remove(uid)
 
+    def started(self, uid: str, container: Container) -> None:
+        """With these resources: the pod may ask for others by the time the container is seen to run."""
+        given = self._given.setdefault(uid, {})
+        given[container["name"]] = container.get("resources") or {}
+        self._disk.put(uid, given)
+
     def wanted(self, pod: Object, state: PodState) -> tuple[dict[str, str], dict[str, Verdict]]:
         """By container `update` or `restart`, and the conditions that tell of a resize."""
         uid = uid_of(pod)
@@ -66,8 +72,9 @@ class Resizer:
             current = state.latest(name)
             asked = container.get("resources") or {}
             if current is None or not current.running:
-                given.pop(name, None)
-            elif name not in given:
+                # `started` has said what the next one has, before it is seen to run.
+                continue
+            if name not in given:
                 given[name] = asked
             elif given[name] != asked:
                 changes[name] = _way(container, given[name])

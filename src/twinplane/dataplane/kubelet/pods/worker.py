@@ -295,6 +295,7 @@ class PodWorker:
                 self._wake_in(RETRY_SECONDS[0])
         else:
             self._waiting.pop(name, None)
+            self._parts.resizer.started(self.uid, container)
             # The next container's start is decided by what this one has come to, which may take but a moment.
             self.wake()
             self._wake_in(SHORT_LIFE_SECONDS)
