@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
 
+Part = tuple[str, Callable[[], Awaitable[None]]]
+"""Its name, and what runs it until it is cancelled."""
+
 
 class Agent:
     """`run` until cancelled."""
@@ -66,29 +69,40 @@ class Agent:
         kube_proxy: FailoverClient,
         vpc_cni: FailoverClient,
     ) -> None:
-        random = Random(configuration.machine.instance_id)
         self._configuration = configuration
         self._client = client
         self._aws = aws
         self._clock = clock
-        metrics = KubeletMetrics()
-        counted = measured(runtime, metrics)
-        self._kubelet = kubelet = Kubelet(
+        self._random = Random(configuration.machine.instance_id)
+        self._metrics = metrics = KubeletMetrics()
+        self._runtime = measured(runtime, metrics)
+        self._kubelet = Kubelet(
             configuration,
             client,
-            counted,
+            self._runtime,
             self._volumes,
             clock=clock,
-            random=random,
+            random=self._random,
             probe_observed=metrics.probed,
         )
-        settings = kubelet_configuration(configuration)
+        self._parts = (*self._kubelet_parts(), *self._network_parts(kube_proxy, vpc_cni))
+
+    def _kubelet_parts(self) -> tuple[Part, ...]:
+        kubelet, runtime, clock, metrics = self._kubelet, self._runtime, self._clock, self._metrics
+        settings = kubelet_configuration(self._configuration)
         statistics = Statistics(
-            configuration, kubelet, counted, kubelet.volumes, client, clock=clock, metrics=metrics, node_info=self._info
+            self._configuration,
+            kubelet,
+            runtime,
+            kubelet.volumes,
+            self._client,
+            clock=clock,
+            metrics=metrics,
+            node_info=self._info,
         )
         garbage = GarbageCollection(
             kubelet,
-            counted,
+            runtime,
             kubelet.volumes,
             clock=clock,
             metrics=metrics,
@@ -110,30 +124,36 @@ class Agent:
             look=statistics.files.look,
         )
         kubelet.node.pressures = eviction.conditions
+        streams = RuntimeStreams(kubelet, runtime)
         server = KubeletServer(
-            configuration,
+            self._configuration,
             kubelet,
-            counted,
-            RuntimeStreams(kubelet, counted),
-            client,
+            runtime,
+            streams,
+            self._client,
             clock=clock,
             metrics=metrics,
             statistics=statistics,
         )
-        cni = Ipamd(configuration, aws, clock, environment=os.environ, recorder=kubelet.recorder)
-        proxy = KubeProxy(configuration, kube_proxy, clock, random)
-        policies = NetworkPolicies(configuration, vpc_cni, random)
-        identity = pod_identity_agent.PodIdentityAgent(configuration.machine.cluster, aws, clock)
-        self._parts: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+        return (
             ("kubelet", kubelet.run),
-            ("VPC CNI", cni.run),
-            ("kube-proxy", proxy.run),
-            ("network policies", policies.run),
             ("kubelet server", server.run),
             ("statistics", statistics.run),
             ("garbage collection", garbage.run),
             ("eviction", eviction.run),
             ("EBS CSI driver", self._register_volumes),
+        )
+
+    def _network_parts(self, kube_proxy: FailoverClient, vpc_cni: FailoverClient) -> tuple[Part, ...]:
+        configuration, clock = self._configuration, self._clock
+        cni = Ipamd(configuration, self._aws, clock, environment=os.environ, recorder=self._kubelet.recorder)
+        proxy = KubeProxy(configuration, kube_proxy, clock, self._random)
+        policies = NetworkPolicies(configuration, vpc_cni, self._random)
+        identity = pod_identity_agent.PodIdentityAgent(configuration.machine.cluster, self._aws, clock)
+        return (
+            ("VPC CNI", cni.run),
+            ("kube-proxy", proxy.run),
+            ("network policies", policies.run),
             ("pod identity agent", identity.run),
         )
 
