@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
+from io import BytesIO
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +18,7 @@ from tests.unit.loadbalancing.backends import Account
 from tests.unit.loadbalancing.examples import alb, listener, nlb, target_group
 from twinplane.cloud.contract import Instance
 from twinplane.cloud.loadbalancing.addresses import POOL as ADDRESSES
-from twinplane.cloud.loadbalancing.addresses import Addresses
+from twinplane.cloud.loadbalancing.addresses import Addresses, Reservation, reserve
 from twinplane.cloud.loadbalancing.aliases import POOL as ALIASES
 from twinplane.cloud.loadbalancing.aliases import AddressPool, Aliases, SimulatedReach, VpcEndpoint
 from twinplane.cloud.loadbalancing.contract import Target
@@ -115,12 +118,12 @@ class Host:
         self.lowest = lowest
         self.address = address
 
-    def probe(self, address: str, port: int, _datagram: bool) -> OSError | None:
+    def reserve(self, address: str, port: int, _datagram: bool) -> Reservation:
         if port < self.lowest:
-            return OSError(errno.EACCES, os.strerror(errno.EACCES))
-        if self.address not in ("", address):
-            return None
-        return OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) if port in self.taken else None
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        if self.address in ("", address) and port in self.taken:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return BytesIO()
 
 
 GROUP = target_group("web", "TCP", [])
@@ -128,44 +131,74 @@ GROUP = target_group("web", "TCP", [])
 
 def test_a_load_balancer_keeps_its_address_over_a_restart(tmp_path: Path) -> None:
     first, second = nlb("a", [listener(80, "TCP", GROUP)]), alb("b", [listener(80, "HTTP", GROUP)])
-    addresses = Addresses(tmp_path / "addresses.json", Host().probe)
+    addresses = Addresses(tmp_path / "addresses.json", Host().reserve)
     places = [addresses.place(first), addresses.place(second)]
     addresses.save()
     assert {place.ports[80] for place in places} == {80}
     assert len({place.address for place in places}) == 2
     assert all(IPv4Address(place.address) in ADDRESSES for place in places)
-    again = Addresses(tmp_path / "addresses.json", Host().probe)
+    again = Addresses(tmp_path / "addresses.json", Host().reserve)
     assert again.place(second).address == places[1].address
 
 
 def test_two_regions_share_a_host_by_taking_other_addresses(tmp_path: Path) -> None:
-    addresses = Addresses(tmp_path / "addresses.json", Host(80, address="127.90.0.1").probe)
+    addresses = Addresses(tmp_path / "addresses.json", Host(80, address="127.90.0.1").reserve)
     place = addresses.place(nlb("a", [listener(80, "TCP", GROUP)]))
     assert (place.address, place.ports, place.problems) == ("127.90.0.2", {80: 80}, {})
 
 
 def test_without_the_privilege_it_is_a_high_port_that_stays(tmp_path: Path) -> None:
     balancer = nlb("a", [listener(80, "TCP", GROUP), listener(443, "TCP", GROUP), listener(8080, "TCP", GROUP)])
-    addresses = Addresses(tmp_path / "addresses.json", Host(10443, lowest=1024).probe)
+    addresses = Addresses(tmp_path / "addresses.json", Host(10443, lowest=1024).reserve)
     place = addresses.place(balancer)
     addresses.save()
     assert place.ports == {80: 10080, 443: 10444, 8080: 8080}
     assert place.problems[80] == f"{place.address}:80: Permission denied; listening on port 10080"
-    again = Addresses(tmp_path / "addresses.json", Host().probe)
+    again = Addresses(tmp_path / "addresses.json", Host().reserve)
     assert again.place(balancer).ports[80] == 10080
 
 
 def test_a_port_that_nothing_can_replace_is_reported(tmp_path: Path) -> None:
-    addresses = Addresses(tmp_path / "addresses.json", Host(lowest=70000).probe)
+    addresses = Addresses(tmp_path / "addresses.json", Host(lowest=70000).reserve)
     place = addresses.place(nlb("a", [listener(80, "TCP", GROUP)]))
     assert place.ports == {}
     assert place.problems == {80: f"{place.address}:80: Permission denied"}
 
 
 def test_a_deleted_load_balancer_gives_its_address_back(tmp_path: Path) -> None:
-    addresses = Addresses(tmp_path / "addresses.json", Host().probe)
+    addresses = Addresses(tmp_path / "addresses.json", Host().reserve)
     balancer = nlb("a", [listener(80, "TCP", GROUP)])
     addresses.place(balancer)
     addresses.retain([])
     addresses.save()
     assert not (tmp_path / "addresses.json").exists() or json.loads((tmp_path / "addresses.json").read_text()) == {}
+
+
+def test_of_two_regions_that_ask_at_once_one_goes_elsewhere(tmp_path: Path) -> None:
+    """Both with what the kernel says: neither has a listening socket yet."""
+    balancer = nlb("a", [listener(18080, "TCP", GROUP), listener(18081, "UDP", GROUP)])
+    regions = [Addresses(tmp_path / f"{region}.json") for region in range(2)]
+    places = [region.place(balancer) for region in regions]
+    assert [place.ports for place in places] == [{18080: 18080, 18081: 18081}] * 2
+    assert places[0].address != places[1].address
+    for region in regions:
+        region.retain([])
+
+
+def test_a_reserved_port_is_for_those_who_share_it_only() -> None:
+    """Envoy listens with SO_REUSEPORT; connections reach it alone, also where an earlier one's wait out their end."""
+    address = ("127.90.255.1", 18082)
+    held = reserve(*address)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, 5)
+    for _ in range(2):
+        with socket.create_server(address, reuse_port=True) as envoy, socket.create_connection(address, 5) as client:
+            accepted, peer = envoy.accept()
+            accepted.close()
+            assert peer == client.getsockname()
+            with pytest.raises(OSError, match="in use"):
+                reserve(*address)
+    with pytest.raises(OSError, match="in use"):
+        reserve(*address)
+    held.close()
+    reserve(*address).close()

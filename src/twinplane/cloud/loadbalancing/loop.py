@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,10 @@ class LoadBalancing:
         self._changed.set()
 
     async def run(self) -> None:
+        with closing(self._addresses):
+            await self._run()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.envoy.run(), name="envoy")
             tasks.create_task(self._follow(), name="load balancers")

@@ -156,8 +156,8 @@ def _stream_listener(name: str, where: SocketAddress, chains: list[Resource]) ->
         "name": name,
         "address": socket_address(where),
         "filter_chains": chains,
-        # One socket, so that a port that somebody else has is an error and not shared.
-        "enable_reuse_port": False,
+        # Beside the reservation that keeps the port from other regions (`addresses.reserve`).
+        "enable_reuse_port": True,
     }
 
 
