@@ -180,14 +180,8 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
                 audit=audit,
             )
         )
-        # What every cluster has is there before the first client can connect.
-        await ensure_bootstrap_objects(loopback, service_cidr=configuration.service_cidr)
-        await fairness.ensure_bootstrap_objects(loopback)
-        for part in (ingress, volume, node_fleet, node_agents):
-            await _ensure(loopback, registry, part.bootstrap_objects())
-        if configuration.interface_addresses:
-            await _ensure(loopback, registry, addons.objects(configuration.region, configuration.service_cidr))
-        await _ensure(loopback, registry, [authentication_config(foundation.certificate_authority)])
+        # Before the first client can connect.
+        await seed(loopback, foundation)
         extensions = ApiExtensions(
             server,
             loopback,
@@ -199,6 +193,18 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
         identity.accounts.used = use.mark
         async with extensions.running(), use.running():
             yield server
+
+
+async def seed(loopback: KubeClient, foundation: Foundation) -> None:
+    """What every cluster has in its store; what is there already stays as it is."""
+    configuration = foundation.configuration
+    await ensure_bootstrap_objects(loopback, service_cidr=configuration.service_cidr)
+    await fairness.ensure_bootstrap_objects(loopback)
+    for part in (ingress, volume, node_fleet, node_agents):
+        await _ensure(loopback, foundation.registry, part.bootstrap_objects())
+    if configuration.interface_addresses:
+        await _ensure(loopback, foundation.registry, addons.objects(configuration.region, configuration.service_cidr))
+    await _ensure(loopback, foundation.registry, [authentication_config(foundation.certificate_authority)])
 
 
 class Control:
