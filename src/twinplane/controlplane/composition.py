@@ -34,6 +34,7 @@ from twinplane.controlplane.api.extensions.extensions import ApiExtensions
 from twinplane.controlplane.api.fairness import bootstrap as fairness
 from twinplane.controlplane.api.fairness.fairness import Fairness, stored_count
 from twinplane.controlplane.api.fairness.status import FlowSchemaStatusController
+from twinplane.controlplane.api.identity_lease import IdentityLease
 from twinplane.controlplane.api.inprocess import InProcessClient
 from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.api.objects.reader import CacheReader
@@ -191,7 +192,8 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
         )
         use = LegacyTokenUse(loopback, clock)
         identity.accounts.used = use.mark
-        async with extensions.running(), use.running():
+        lease = IdentityLease(loopback, clock, random, f"{configuration.cluster}-{configuration.replica}")
+        async with extensions.running(), use.running(), lease.running():
             yield server
 
 

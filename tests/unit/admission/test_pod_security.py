@@ -155,3 +155,31 @@ async def test_labels_of_namespaces_are_checked() -> None:
         await send(request(NAMESPACES, {"metadata": {"name": "shop", "labels": labels}}), plugin())
     assert caught.value.code == 422
     assert "must be one of privileged, baseline, restricted" in caught.value.message
+
+
+def labelled(**labels: str) -> Object:
+    found = {f"pod-security.kubernetes.io/{mode.replace('_', '-')}": level for mode, level in labels.items()}
+    return {"metadata": {"name": "shop", "labels": found}}
+
+
+async def test_a_stricter_level_warns_of_the_pods_that_are_there() -> None:
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "1", "controller": True}
+    pods = [named(name, "shop", spec=spec({"privileged": True})) for name in ("web-2", "web-1", "web-3")]
+    for pod in pods:
+        pod["metadata"]["ownerReferences"] = [owner]
+    checks = PodSecurity(Cluster((NAMESPACES, labelled()), *((PODS, pod) for pod in pods)).reader)
+
+    async def warnings(old: Object, new: Object) -> list[str]:
+        asked = request(NAMESPACES, new, old=old)
+        await send(asked, checks)
+        return asked.warnings
+
+    assert await warnings(labelled(), labelled(enforce="baseline")) == [
+        'existing pods in namespace "shop" violate the new PodSecurity enforce level "baseline:latest"',
+        "web-1 (and 2 other pods): privileged",
+    ]
+    assert await warnings(labelled(enforce="restricted"), labelled(enforce="baseline")) == []
+    assert await warnings(labelled(enforce="baseline"), labelled(enforce="baseline", warn="restricted")) == []
+    assert await warnings(labelled(enforce="baseline"), labelled(enforce="privileged")) == []
+    (_, reasons) = await warnings(labelled(enforce="baseline"), labelled(enforce="baseline", enforce_version="v1.20"))
+    assert reasons == "web-1 (and 2 other pods): privileged"

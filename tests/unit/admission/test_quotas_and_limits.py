@@ -20,6 +20,7 @@ from twinplane.kubeclient.resources import (
     LIMIT_RANGES,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
+    RESOURCE_CLAIMS,
     RESOURCE_QUOTAS,
     SERVICES,
 )
@@ -133,6 +134,22 @@ async def test_other_types() -> None:
     world.cluster.put(DEPLOYMENTS, named("d", "shop"))
     world.clock.time += 60
     assert "count/deployments.apps=1" in await refusal(world.send(DEPLOYMENTS, named("e", "shop")))
+
+
+async def test_devices_count_by_their_class() -> None:
+    def claim(name: str, *requests: Object) -> Object:
+        return named(name, "shop", spec={"devices": {"requests": list(requests)}})
+
+    gpus = {"name": "a", "exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2}}
+    every = {"name": "b", "exactly": {"deviceClassName": "nic", "allocationMode": "All"}}
+    subrequests = [{"name": str(count), "deviceClassName": "gpu", "count": count} for count in (3, 1)]
+    devices = "deviceclass.resource.k8s.io/devices"
+    counted = usage(RESOURCE_CLAIMS, claim("c", gpus, every, {"name": "c", "firstAvailable": subrequests}))
+    assert counted == {"count/resourceclaims.resource.k8s.io": 1, f"gpu.{devices}": 5, f"nic.{devices}": 32}
+    world = World(quota({f"gpu.{devices}": "3"}, {f"gpu.{devices}": "0"}))
+    await world.send(RESOURCE_CLAIMS, claim("c", gpus))
+    assert world.used()[f"gpu.{devices}"] == "2"
+    assert "exceeded quota: q" in await refusal(world.send(RESOURCE_CLAIMS, claim("d", gpus)))
 
 
 async def test_an_update_is_charged_for_its_growth() -> None:

@@ -100,7 +100,7 @@ async def test_preconditions() -> None:
             with pytest.raises(ApiError) as caught:
                 await api.client.delete(CONFIG_MAPS, "a", "default", **wrong)  # type: ignore[arg-type] # one of two
             assert caught.value.reason == "Conflict"
-            assert "Precondition failed: " in caught.value.message
+            assert "in the precondition" in caught.value.message
         uid, version = created["metadata"]["uid"], created["metadata"]["resourceVersion"]
         await api.client.delete(CONFIG_MAPS, "a", "default", uid=uid, resource_version=version)
         assert not await is_there(api, CONFIG_MAPS, "a")

@@ -82,7 +82,10 @@ async def test_pods_by_node() -> None:
             '"spec.foo" is not a known field selector: only "metadata.name", "metadata.namespace"',
         ),
         ("limit=x", 'strconv.ParseInt: parsing "x": invalid syntax'),
-        ("continue=%25", "continue key is not valid"),
+        ("continue=%25", "continue key is not valid: illegal base64 data at input byte 0"),
+        ("continue=abcde", "continue key is not valid: illegal base64 data at input byte 4"),
+        ("continue=e30", "continue key is not valid: server does not recognize this encoded version "),
+        ("continue=e2E", "continue key is not valid: invalid character 'a' looking for beginning of "),
         ("resourceVersion=x", 'Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax'),
     ],
 )
@@ -91,6 +94,15 @@ async def test_bad_parameters_are_bad_requests(query: str, message: str) -> None
         code, reason, text = await api.refused("GET", f"{MAPS}?{query}")
         assert (code, reason) == (400, "BadRequest")
         assert message in text
+
+
+async def test_a_negative_limit_is_none() -> None:
+    async with api_server() as api:
+        for name in ("a", "b"):
+            await api.client.create(CONFIG_MAPS, config_map(name), "default")
+        listed = await api.json("GET", f"{MAPS}?limit=-1")
+        assert [item["metadata"]["name"] for item in listed["items"]] == ["a", "b"]
+        assert "continue" not in listed["metadata"]
 
 
 @pytest.mark.parametrize(

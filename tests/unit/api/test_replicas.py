@@ -98,12 +98,47 @@ async def test_the_service_account_must_still_be_there() -> None:
         assert (await api.refused("POST", POD_LIST, replica(serviceAccountName="robot")))[0] == 403
 
 
-async def test_named_pods_dry_runs_and_warnings_are_not_remembered() -> None:
+def named(name: str, **spec: Any) -> Object:
+    return {**replica(**spec), "metadata": {"name": name, "labels": {"app": "web"}}}
+
+
+async def test_named_pods_are_alike_but_for_their_identity() -> None:
     async with admitting() as api:
-        named = replica()
-        named["metadata"] = {"name": "one"}
-        await create(api, named)
-        assert (await api.refused("POST", POD_LIST, named))[1] == "AlreadyExists"
+        pods = [await create(api, named(f"web-{number}")) for number in range(4)]
+        assert len(api.runtime.templates) == 1
+        assert [pod["metadata"]["name"] for pod in pods] == [f"web-{number}" for number in range(4)]
+        assert all(without_identity(pod) == without_identity(pods[0]) for pod in pods)
+        assert (await api.refused("POST", POD_LIST, named("web-3")))[1] == "AlreadyExists"
+        assert (await api.refused("POST", POD_LIST, named("Web_4")))[:2] == (422, "Invalid")
+        elsewhere = {"metadata": {"name": "web-5", "namespace": "other"}}
+        assert (await api.refused("POST", POD_LIST, {**named("web-5"), **elsewhere}))[0] == 400
+
+
+async def test_a_name_that_stands_elsewhere_too_is_no_name_alone() -> None:
+    async with admitting() as api:
+        for number in range(4):
+            body = named(f"pod-{number}")
+            body["spec"]["containers"][0]["name"] = f"pod-{number}"
+            made = await create(api, body)
+            assert made["spec"]["containers"][0]["name"] == made["metadata"]["name"] == f"pod-{number}"
+        for number in range(3):
+            made = await create(api, named("web" if number == 0 else f"web-{number}"))
+            assert made["spec"]["containers"][0]["name"] == "web"
+        assert len(api.runtime.templates) == 1
+
+
+async def test_what_the_first_of_many_says_holds_for_it_alone() -> None:
+    """Pods that only differ in a label are not alike."""
+    async with admitting() as api:
+        for number in range(4):
+            body = named(f"set-{number}")
+            body["metadata"]["labels"]["index"] = str(number)
+            assert (await create(api, body))["metadata"]["labels"] == {"app": "web", "index": str(number)}
+        assert not any(api.runtime.templates.values())
+
+
+async def test_dry_runs_and_warnings_are_not_remembered() -> None:
+    async with admitting() as api:
         await api.json("POST", f"{POD_LIST}?dryRun=All", replica(), expect=201)
         for _ in range(2):
             response = await api.send("POST", POD_LIST, replica(unknown=1))
@@ -147,3 +182,11 @@ async def test_changes_of_one_replica_leave_the_others_and_their_readers_alone()
         assert again["spec"] == seen[third]["spec"]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_needs_only_the_name_is_told_no_more() -> None:
+    async with admitting() as api:
+        names = [await api.client.create_named(PODS, replica(), "default") for _ in range(3)]
+        assert len(set(names)) == 3
+        for name in names:
+            assert (await api.client.get(PODS, name, "default"))["metadata"]["name"] == name

@@ -32,7 +32,8 @@ def test_paths(method: str, path: str, expected: Route) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "verb"), [("1", "watch"), ("true", "watch"), ("", "watch"), ("0", "list"), ("x", "list")]
+    ("value", "verb"),
+    [("1", "watch"), ("true", "watch"), ("", "watch"), ("0", "list"), ("False", "list"), ("x", "watch")],
 )
 def test_watch_is_a_boolean(value: str, verb: str) -> None:
     assert route("GET", "/api/v1/pods", {"watch": value}).verb == verb

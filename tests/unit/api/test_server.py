@@ -271,6 +271,12 @@ async def test_openapi() -> None:
         document = await api.json("GET", "/openapi/v3/apis/apps/v1")
         assert document["openapi"].startswith("3.")
         assert (await api.refused("GET", "/openapi/v3/apis/none/v1"))[0] == 404
+        address = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
+        kept = await api.send("GET", address)
+        assert kept.headers["cache-control"] == "public, immutable"
+        assert kept.headers["etag"].strip('"') == address.partition("=")[2]
+        moved = await api.send("GET", "/openapi/v3/apis/apps/v1?hash=OLD")
+        assert (moved.status, moved.headers["location"]) == (301, address)
         assert (await api.json("GET", "/openapi/v2"))["swagger"] == "2.0"
         asked = {"accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
         as_protobuf = await api.send("GET", "/openapi/v2", headers=asked)
@@ -287,12 +293,21 @@ async def test_health_version_and_metrics() -> None:
         verbose = await api.send("GET", "/readyz?verbose")
         assert verbose.body.startswith(b"[+]ping ok\n")
         assert verbose.body.endswith(b"readyz check passed\n")
+        assert b"[+]informer-sync ok" not in (await api.send("GET", "/livez?verbose")).body
+        without = (await api.send("GET", "/livez?verbose&exclude=etcd&exclude=x&exclude=y")).body
+        assert b"[+]etcd excluded: ok\n" in without
+        assert b'warn: some health checks cannot be excluded: no matches for "x", "y"\n' in without
         assert (await api.send("GET", "/livez/ping")).body == b"ok"
         assert (await api.refused("GET", "/livez/nonsense"))[0] == 404
         await api.json("GET", MAPS)
         text = (await api.send("GET", "/metrics")).body.decode()
         assert 'resource="configmaps",subresource="",scope="namespace",code="200"} 1' in text
         assert 'apiserver_storage_objects{resource="namespaces"} 1' in text
+        assert "\nprocess_resident_memory_bytes " in text
+        assert 'kubernetes_build_info{major="1",' in text
+        await api.send("GET", "/api/v1/componentstatuses")
+        text = (await api.send("GET", "/metrics")).body.decode()
+        assert 'apiserver_requested_deprecated_apis{group="",version="v1",resource="componentstatuses",' in text
         api.runtime.cache.failure = RuntimeError("gone")
         failed = await api.send("GET", "/readyz")
         assert failed.status == 500
@@ -318,3 +333,28 @@ async def made(api: Api) -> None:
     await api.json("POST", "/api/v1/namespaces/default/pods", pod("p"), expect=201)
     await api.json("GET", "/api/v1/pods")
     await api.json("DELETE", "/api/v1/namespaces/default/pods/p", user=ADMIN)
+
+
+async def test_answers_are_indented_for_people() -> None:
+    async with api_server() as api:
+        await api.json("POST", MAPS, config_map("a"), expect=201)
+        for headers, query, indents in (
+            ({"user-agent": "curl/8.5.0"}, "", True),
+            ({"user-agent": "kubectl/v1.36"}, "", False),
+            ({"user-agent": "kubectl/v1.36"}, "?pretty=true", True),
+            ({"user-agent": "curl/8.5.0"}, "?pretty=0", False),
+        ):
+            for path in (f"{MAPS}/a", MAPS, "/version", f"{MAPS}/none"):
+                body = (await api.send("GET", path + query, headers=headers)).whole()
+                assert (b'\n  "' in body) is indents, (path, query, headers)
+        watched = await api.send("GET", f"{MAPS}?watch=true", headers={"user-agent": "curl/8.5.0"})
+        assert b"\n " not in await anext(aiter(watched.stream))  # type: ignore[arg-type]  # a watch has one
+        await watched.stream.aclose()  # type: ignore[union-attr]  # every stream of a watch has it
+
+
+async def test_every_use_of_a_deprecated_type_is_warned_of() -> None:
+    async with api_server() as api:
+        found = await api.send("GET", "/api/v1/namespaces/default/endpoints")
+        assert found.headers["warning"] == (
+            '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+        )

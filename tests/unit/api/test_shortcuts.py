@@ -104,7 +104,8 @@ async def test_a_patch_is_decoded_where_it_changes_something(headers: dict[str, 
         assert orjson.loads(patched.body)["status"]["phase"] == "Running"
         wrong = {"status": {"conditions": [{"type": "Ready", "status": True}]}}
         code, _, message = await api.refused("PATCH", target, wrong, headers=headers)
-        assert code == 400
+        assert code == 422
+        assert message.startswith(' "" is invalid: patch: Invalid value: "')
         assert "cannot unmarshal bool into Go struct field PodCondition.status.conditions.status of type string" in (
             message
         )

@@ -185,6 +185,7 @@ class Plain:
     """A representation that counts how often it is asked."""
 
     shared = False
+    follows = False
 
     def __init__(self, key: str = "plain") -> None:
         self.key: object = key

@@ -195,7 +195,7 @@ async def test_patch_refusals() -> None:
         assert (await api.refused("PATCH", target, {"metadata": {"name": "n"}}, headers=merge))[0] == 400
         assert (await api.refused("PATCH", target, {"metadata": None}, headers=merge))[0] == 400
         assert (await api.refused("PATCH", target, {"kind": "Pod"}, headers=merge))[0] == 400
-        assert (await api.refused("PATCH", target, {"data": {"a": 1}}, headers=merge))[0] == 400
+        assert (await api.refused("PATCH", target, {"data": {"a": 1}}, headers=merge))[0] == 422
         assert (await api.refused("PATCH", f"{target}?force=true", {}, headers=merge))[0] == 422
         stale = {"metadata": {"resourceVersion": "1"}, "data": {"a": "1"}}
         assert (await api.refused("PATCH", target, stale, headers=merge))[:2] == (409, "Conflict")
@@ -347,6 +347,58 @@ async def test_field_validation() -> None:
             '"spec.template.spec.containers[0].unknownNested", duplicate field '
             '"spec.template.spec.containers[0].imagePullPolicy"'
         )
+
+
+async def warned(api: Api, method: str, target: str, body: bytes, media: str, *, status: int = 200) -> str:
+    response = await api.send(method, target, body, headers={"content-type": media})
+    assert response.status == status, response.body
+    return response.headers.get("warning", "")
+
+
+async def test_keys_that_come_twice_are_warned_of_whatever_they_come_in() -> None:
+    async with api_server() as api:
+        twice = b'{"metadata":{"name":"m"},"data":{"a":"1","a":"2"}}'
+        expected = '299 - "duplicate field \\"data.a\\""'
+        assert await warned(api, "POST", MAPS, twice, "application/json", status=201) == expected
+        assert await warned(api, "PUT", f"{MAPS}/m", twice, "application/json") == expected
+        spaced = b'{"data" : {"a" : "1", "a" : "2"}}'
+        patches = ("application/merge-patch+json", "application/strategic-merge-patch+json")
+        for media in patches:
+            assert await warned(api, "PATCH", f"{MAPS}/m", spaced, media) == expected
+            assert await warned(api, "PATCH", f"{MAPS}/m?fieldValidation=Ignore", spaced, media) == ""
+        operations = b'[{"op":"add","path":"/data/b","path":"/data/c","foo":"1","value":"x"}]'
+        assert await warned(api, "PATCH", f"{MAPS}/m", operations, "application/json-patch+json") == (
+            '299 - "json patch duplicate field \\"[0].path\\"", 299 - "json patch unknown field \\"[0].foo\\""'
+        )
+        yaml = b"metadata:\n  name: y\ndata:\n  a: '1'\n  a: '2'\n"
+        in_yaml = await warned(api, "POST", MAPS, yaml, "application/yaml", status=201)
+        assert in_yaml == '299 - "line 5: key \\"a\\" already set in map"'
+        _, _, message = await api.refused(
+            "POST", f"{MAPS}?fieldValidation=Strict", yaml, headers={"content-type": "application/yaml"}
+        )
+        assert message.endswith('strict decoding error: yaml: unmarshal errors:\n  line 5: key "a" already set in map')
+        applied = await warned(
+            api,
+            "PATCH",
+            f"{MAPS}/y?fieldManager=me&force=true",
+            b"apiVersion: v1\nkind: ConfigMap\n" + yaml,
+            APPLY["content-type"],
+        )
+        assert applied == '299 - "line 7: key \\"a\\" already set in map"'
+
+
+async def test_what_a_patch_makes_is_shown_where_it_does_not_fit() -> None:
+    async with api_server() as api:
+        await api.json("POST", MAPS, config_map("m", {"a": "1"}), expect=201)
+        target = f"{MAPS}/m?fieldValidation=Strict"
+        merge = {"content-type": "application/merge-patch+json"}
+        code, reason, message = await api.refused("PATCH", target, {"more": 1}, headers=merge)
+        assert (code, reason) == (422, "Invalid")
+        assert message.startswith(' "" is invalid: patch: Invalid value: "{\\"kind\\":\\"ConfigMap\\",')
+        assert message.endswith(': strict decoding error: unknown field "more"')
+        strategic = {"content-type": "application/strategic-merge-patch+json"}
+        _, _, message = await api.refused("PATCH", target, {"more": None, "data": {"a": 7}}, headers=strategic)
+        assert message.startswith(' "" is invalid: patch: Invalid value: "map[data:map[a:7] more:<nil>]": json: cannot')
 
 
 async def test_readers_see_what_was_answered_and_share_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from twinplane.kubeclient import errors
 from twinplane.kubeclient.contract import Object, ObjectList, PatchType, Resource, WatchEvent
-from twinplane.kubeclient.meta import copied
+from twinplane.kubeclient.meta import copied, name_of
 from twinplane.kubeclient.resources import PODS
 
 
@@ -70,6 +70,9 @@ class Cluster:
             raise errors.already_exists(resource.group, resource.plural, metadata["name"])
         self.writes.append(("create", resource.plural, metadata["name"]))
         return copied(self.put(resource, {**copied(body), "metadata": metadata}))
+
+    async def create_named(self, resource: Resource, body: Object, namespace: str | None = None) -> str:
+        return name_of(await self.create(resource, body, namespace))
 
     async def update(self, resource: Resource, body: Object, *, subresource: str | None = None) -> Object:
         await asyncio.sleep(0)

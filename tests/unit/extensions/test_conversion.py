@@ -69,7 +69,9 @@ class Webhook:
 
 
 @asynccontextmanager
-async def converting(directory: Path, webhook: Any) -> AsyncIterator[Api]:
+async def converting(
+    directory: Path, webhook: Any, defined: Callable[[Path], Object] = host_definition
+) -> AsyncIterator[Api]:
     files = tls_files(directory, "webhook.default.svc")
     async with https_server(webhook, files) as port:
         asked: list[tuple[str, str, int]] = []
@@ -79,7 +81,7 @@ async def converting(directory: Path, webhook: Any) -> AsyncIterator[Api]:
             return "127.0.0.1", port
 
         async with extended(resolve=resolve) as api:
-            await define(api, host_definition(files[0]))
+            await define(api, defined(files[0]))
             yield api
         assert set(asked) <= {("default", "webhook", 443)}
 
@@ -141,6 +143,77 @@ async def test_a_watch_in_the_other_version(tmp_path: Path) -> None:
             ("ADDED", "2"),
         ]
         await stream.aclose()  # type: ignore[attr-defined]  # every stream of a watch has it
+
+
+def selectable_definition(ca: Path) -> Object:
+    """`host_definition` whose v2 can be selected by what v1 has not."""
+    body = host_definition(ca)
+    body["spec"]["versions"][1]["selectableFields"] = [{"jsonPath": ".spec.host"}, {"jsonPath": ".spec.port"}]
+    return body
+
+
+async def events_of(stream: Any) -> list[tuple[str, str, str]]:
+    events = [orjson.loads(line) for line in (await anext(aiter(stream))).splitlines()]
+    return [(event["type"], event["object"]["metadata"]["name"], event["object"]["spec"]["port"]) for event in events]
+
+
+async def test_fields_that_only_the_webhook_makes_are_selected_by(tmp_path: Path) -> None:
+    async with converting(tmp_path, Webhook(), selectable_definition) as api:
+        for name, port in (("a", 1), ("b", 2), ("c", 2), ("d", 3)):
+            await api.json("POST", OLD, host(name, "v1", hostPort=f"h:{port}"), expect=201)
+
+        async def names(query: str) -> list[str]:
+            listed = await api.json("GET", f"{NEW}?{query}")
+            return [item["metadata"]["name"] for item in listed["items"]]
+
+        assert await names("fieldSelector=spec.port%3D2,spec.host%3Dh") == ["b", "c"]
+        assert await names("fieldSelector=spec.port%21%3D2") == ["a", "d"]
+        assert await names("fieldSelector=spec.port%3D2,metadata.name%3Db") == ["b"]
+        page = await api.json("GET", f"{NEW}?fieldSelector=spec.port%3D2&limit=1")
+        assert "remainingItemCount" not in page["metadata"]
+        assert await names(f"fieldSelector=spec.port%3D2&limit=1&continue={page['metadata']['continue']}") == ["c"]
+        gone = await api.json("DELETE", f"{NEW}?fieldSelector=spec.port%3D2&dryRun=All")
+        assert [item["metadata"]["name"] for item in gone["items"]] == ["b", "c"]
+        await api.json("DELETE", f"{NEW}?fieldSelector=spec.port%3D2")
+        assert await names("") == ["a", "d"]
+
+
+async def test_a_watch_sees_what_enters_and_leaves_such_a_selection(tmp_path: Path) -> None:
+    async with converting(tmp_path, Webhook(), selectable_definition) as api:
+        made = await api.json("POST", OLD, host("a", "v1", hostPort="h:2"), expect=201)
+        query = f"watch=true&fieldSelector=spec.port%3D2&resourceVersion={made['metadata']['resourceVersion']}"
+        stream = (await api.send("GET", f"{NEW}?{query}")).stream
+        assert stream is not None
+        await api.json("POST", OLD, host("b", "v1", hostPort="h:1"), expect=201)
+        for port in (1, 3, 2):
+            changed = {"spec": {"hostPort": f"h:{port}"}}
+            await api.json("PATCH", f"{OLD}/a", changed, headers=MERGE)
+        assert await events_of(stream) == [("DELETED", "a", "2"), ("ADDED", "a", "2")]
+        await api.json("DELETE", f"{OLD}/a")
+        assert await events_of(stream) == [("DELETED", "a", "2")]
+        await stream.aclose()  # type: ignore[attr-defined]  # every stream of a watch has it
+        again = (await api.send("GET", f"{NEW}?{query}")).stream
+        assert [event[0] for event in await events_of(again)] == ["DELETED", "ADDED", "DELETED"]
+        await again.aclose()  # type: ignore[union-attr]  # every stream of a watch has it
+
+
+async def test_a_watch_goes_on_with_the_converter_of_a_changed_definition(tmp_path: Path) -> None:
+    async with converting(tmp_path, Webhook()) as api:
+        stream = (await api.send("GET", f"{NEW}?watch=true")).stream
+        changed = {"metadata": {"annotations": {"touched": "yes"}}, "spec": {"names": {"categories": ["all"]}}}
+        await api.json("PATCH", f"{DEFINITIONS_PATH}/hosts.example.com", changed, headers=MERGE)
+        await api.json("POST", OLD, host("a", "v1", hostPort="h:2"), expect=201)
+        assert await events_of(stream) == [("ADDED", "a", "2")]
+        await stream.aclose()  # type: ignore[union-attr]  # every stream of a watch has it
+
+
+async def test_a_watch_ends_with_what_the_webhook_refuses(tmp_path: Path) -> None:
+    async with converting(tmp_path, Webhook(lambda body, target: {**body, "apiVersion": "example.com/v9"})) as api:
+        await api.json("POST", OLD, host("a", "v1", hostPort="h:2"), expect=201)
+        stream = (await api.send("GET", f"{NEW}?watch=true")).stream
+        assert stream is not None
+        (event,) = [orjson.loads(piece) async for piece in stream]
+        assert (event["type"], event["object"]["code"]) == ("ERROR", 500)
 
 
 async def test_objects_that_an_earlier_storage_version_left(tmp_path: Path) -> None:

@@ -168,6 +168,10 @@ async def test_discovery_and_openapi_follow() -> None:
         assert [entry["name"] for entry in resources] == ["crontabs", "crontabs/scale", "crontabs/status"]
         assert resources[0]["shortNames"] == ["ct"]
         document = await api.json("GET", "/openapi/v3/apis/example.com/v1")
+        # kubectl's apply takes what is said here at its word.
+        patches = [paths["patch"]["requestBody"]["content"] for paths in document["paths"].values() if "patch" in paths]
+        assert patches
+        assert not any("application/strategic-merge-patch+json" in content for content in patches)
         schema = document["components"]["schemas"]["com.example.v1.CronTab"]
         assert schema["properties"]["spec"]["required"] == ["cronSpec"]
         await until(api, "/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com", lambda body: True)

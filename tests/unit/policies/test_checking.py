@@ -56,6 +56,10 @@ async def causes(api: Api, plural: str, body: Object) -> list[tuple[str, str]]:
             *("spec.variables[0].expression", "undeclared reference to 'nosuch'"),
         ),
         (
+            {"validations": [{"expression": "object.spec.replicas <= params.max"}]},
+            *("spec.validations[0].expression", "undeclared reference to 'params"),
+        ),
+        (
             {**VALIDATIONS, "matchConditions": [{"name": "c", "expression": "'x'"}]},
             *("spec.matchConditions[0].expression", "must evaluate to bool"),
         ),

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.protobuf.encoding import ZEROS, encode, kind_of
+from twinplane.controlplane.api.protobuf import encoding
 from twinplane.controlplane.api.protobuf.decoding import decode
 from twinplane.controlplane.api.protobuf.messages import Field, Message, Shape, message, names
 from twinplane.kubeclient.contract import Object
@@ -89,3 +90,4 @@ def objects(draw: st.DrawFn) -> Object:
 @given(objects())
 def test_there_and_back(body: Object) -> None:
     assert decode(encode(body)) == body
+    assert decode(encoding.encode(body)) == body

@@ -157,7 +157,6 @@ async def test_spdy_passes_too() -> None:
     ("target", "code", "message"),
     [
         (f"{EXEC}&container=none", 400, "container none is not valid for pod web"),
-        (f"{EXEC}&stdin=maybe", 400, 'strconv.ParseBool: parsing "maybe": invalid syntax'),
         (f"{EXEC.replace('web', 'gone')}", 404, 'pods "gone" not found'),
         (f"{EXEC.replace('web', 'lost')}", 400, "pod lost does not have a host assigned"),
         (f"{EXEC.replace('web', 'stray')}", 404, 'nodes "n2" not found'),

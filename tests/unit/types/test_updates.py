@@ -91,6 +91,13 @@ def test_tolerations_are_only_added(writer: Writer, changed: Change) -> None:
 
 def test_gated_pods_may_still_be_steered(writer: Writer, changed: Change) -> None:
     old, _ = writer.create(changed(objects.POD, "spec.schedulingGates", [{"name": "example.com/wait"}]))
+    (condition,) = old["status"]["conditions"]
+    assert (condition["type"], condition["status"], condition["reason"], condition["message"]) == (
+        "PodScheduled",
+        "False",
+        "SchedulingGated",
+        "Scheduling is blocked due to non-empty scheduling gates",
+    )
     new = changed(changed(old, "spec.schedulingGates", ...), "spec.nodeSelector", {"zone": "a"})
     assert writer.update(old, new)[1] == []
     _, errors = writer.update(old, changed(old, "spec.schedulingGates", [{"name": "example.com/other"}]))

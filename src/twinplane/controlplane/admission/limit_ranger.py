@@ -27,6 +27,7 @@ _CONTAINERS = (("containers", "container"), ("initContainers", "init container")
 
 class LimitRanger(Plugin):
     name = "LimitRanger"
+    waits_for = (LIMIT_RANGES,)
     reads = (LIMIT_RANGES,)
 
     def __init__(self, reader: ObjectReader) -> None:

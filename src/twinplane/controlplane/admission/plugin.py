@@ -25,6 +25,8 @@ class Plugin(ABC):
     """Whether `handles` looks at nothing but operation, type, subresource and whether there is a namespace: then it is
     asked once for each of these, not on every write.
     """
+    waits_for: ClassVar[Sequence[Resource]] = ()
+    """Types without whose objects it handles nothing: while there is none of one of them, it is not asked."""
     precedes_naming: ClassVar[bool] = False
     """Whether `admit` sees a new object as upstream's mutating webhooks do: before the server gives it uid, creation
     time and, where it is to be generated, its name.

@@ -14,9 +14,11 @@ from twinplane.controlplane.admission.plugin import Plugin, body_of, concerns, r
 from twinplane.controlplane.admission.pod_security_checks import LEVELS, violations
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import FieldError, invalid
+from twinplane.kubeclient.meta import controller_of
 from twinplane.kubeclient.resources import NAMESPACES, PODS
 
 PREFIX = "pod-security.kubernetes.io/"
+_CHECKED_PODS = 3000
 _VERSION = re.compile(r"latest|v1\.(0|[1-9][0-9]*)")
 _TEMPLATES: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "podtemplates"): ("template",),
@@ -61,6 +63,8 @@ class PodSecurity(Plugin):
         body = body_of(request)
         if concerns(request, NAMESPACES, "CREATE", "UPDATE"):
             _check_labels(request, body)
+            if request.old is not None:
+                request.warnings += self._warnings(_labels(request.old), _labels(body), request.name)
             return
         namespace = self._reader.get(NAMESPACES, request.namespace)
         labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
@@ -95,6 +99,54 @@ class PodSecurity(Plugin):
         level, text = violated("warn")
         if text:
             request.warnings.append(f'would violate PodSecurity "{level}": {text}')
+
+    def _warnings(self, old: dict[str, str], new: dict[str, str], namespace: str) -> list[str]:
+        """Of pods that are there and that a stricter level would not have let in."""
+        before, level = level_of(old, "enforce"), level_of(new, "enforce")
+        relaxed = level.version == before.version and LEVELS.index(level.name) <= LEVELS.index(before.name)
+        if level == before or level.name == "privileged" or relaxed:
+            return []
+        pods = _one_of_each_owner_first(self._reader.list(PODS, namespace))
+        found: dict[str, list[str]] = {}
+        for pod in pods[:_CHECKED_PODS]:
+            problems = violations(level.name, level.version, pod["metadata"], pod.get("spec") or {})
+            if problems:
+                reasons = ", ".join(problem.partition(" (")[0] for problem in problems)
+                found.setdefault(reasons, []).append(pod["metadata"]["name"])
+        warnings = []
+        if len(pods) > _CHECKED_PODS:
+            warnings.append(
+                f"new PodSecurity enforce level only checked against the first {_CHECKED_PODS} of {len(pods)} "
+                "existing pods"
+            )
+        if found:
+            warnings.append(
+                f'existing pods in namespace "{namespace}" violate the new PodSecurity enforce level "{level}"'
+            )
+        return [*warnings, *sorted(f"{_named(names)}: {reasons}" for reasons, names in found.items())]
+
+
+def _named(names: list[str]) -> str:
+    others = len(names) - 1
+    return min(names) + (f" (and {others} other pod{'s' if others > 1 else ''})" if others else "")
+
+
+def _one_of_each_owner_first(pods: list[Object]) -> list[Object]:
+    """Pods of one controller are alike: where not all can be looked at, it is better to see one of each."""
+    first: list[Object] = []
+    rest: list[Object] = []
+    seen: set[str] = set()
+    for pod in pods:
+        owner = controller_of(pod)
+        uid = None if owner is None else owner["uid"]
+        (rest if uid in seen else first).append(pod)
+        if uid is not None:
+            seen.add(uid)
+    return first + rest
+
+
+def _labels(namespace: Object) -> dict[str, str]:
+    return (namespace.get("metadata") or {}).get("labels") or {}
 
 
 def level_of(labels: dict[str, str], mode: str) -> Level:

@@ -10,13 +10,16 @@ from twinplane.controlplane.admission.pod_resources import Amounts, added, amoun
 from twinplane.kubeclient import quantity
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.errors import qualified
-from twinplane.kubeclient.resources import PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES
+from twinplane.kubeclient.resources import PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_CLAIMS, SERVICES
 
 _COUNTED_BY_NAME = frozenset(
     ("configmaps", "secrets", "replicationcontrollers", "resourcequotas", "services", "persistentvolumeclaims", "pods")
 )
 _PLAIN = frozenset(("cpu", "memory", "ephemeral-storage"))
 _CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
+_DEVICES_SUFFIX = ".deviceclass.resource.k8s.io/devices"
+_DEVICES_MAX = 32
+"""What a request for all devices may come to."""
 
 
 def usage(resource: Resource, body: Object) -> Amounts:
@@ -31,6 +34,8 @@ def usage(resource: Resource, body: Object) -> Amounts:
         counted |= _service(body.get("spec") or {})
     if core and resource.plural == PERSISTENT_VOLUME_CLAIMS.plural:
         counted |= _claim(body.get("spec") or {})
+    if (resource.group, resource.plural) == (RESOURCE_CLAIMS.group, RESOURCE_CLAIMS.plural):
+        counted |= _devices((body.get("spec") or {}).get("devices") or {})
     return counted
 
 
@@ -66,6 +71,19 @@ def _claim(spec: Object) -> Amounts:
     if name:
         found[f"{name}{_CLASS_SUFFIX}requests.storage"] = storage
         found[f"{name}{_CLASS_SUFFIX}persistentvolumeclaims"] = 1
+    return found
+
+
+def _devices(spec: Object) -> Amounts:
+    """By class; of alternatives the most that each class may have to give."""
+    found: Amounts = {}
+    for request in spec.get("requests") or ():
+        most: Amounts = {}
+        for wanted in request.get("firstAvailable") or [request.get("exactly") or {}]:
+            count = _DEVICES_MAX if wanted.get("allocationMode") == "All" else wanted.get("count") or 0
+            name = f"{wanted.get('deviceClassName', '')}{_DEVICES_SUFFIX}"
+            most[name] = max(most.get(name, 0), count)
+        found = added(found, most)
     return found
 
 
@@ -162,6 +180,8 @@ def resource_of(name: str) -> tuple[str, str] | None:
         return "", SERVICES.plural
     if name == "requests.storage" or _CLASS_SUFFIX in name:
         return "", PERSISTENT_VOLUME_CLAIMS.plural
+    if name.endswith(_DEVICES_SUFFIX):
+        return RESOURCE_CLAIMS.group, RESOURCE_CLAIMS.plural
     if name in _PLAIN or name.startswith(("requests.", "limits.", "hugepages-")):
         return "", PODS.plural
     return None

@@ -29,6 +29,7 @@ _TYPES = {(each.group, each.plural): each for each in vars(resources).values() i
 
 class ResourceQuota(Plugin):
     name = "ResourceQuota"
+    waits_for = (RESOURCE_QUOTAS,)
 
     def __init__(self, reader: ObjectReader, client: KubeClient, clock: Clock) -> None:
         self._reader = reader

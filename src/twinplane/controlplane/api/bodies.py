@@ -6,12 +6,11 @@ What is inside the object is checked by the type's rules afterwards.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
+from twinplane.controlplane.api.strictness import repeated_keys
 from twinplane.controlplane.api.types.contract import ResourceType, TypeRegistry
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, bad_request
@@ -93,12 +92,21 @@ def _go_rune(character: str) -> str:
     return "'\\''" if character == "'" else f"'{character}'" if character.isprintable() else repr(character)
 
 
-def decode(data: bytes, content_type: str, type: ResourceType, registry: TypeRegistry) -> Object:
-    """A body that is to be an object of `type`. Raises BadRequest and UnsupportedMediaType."""
+def decode(
+    data: bytes,
+    content_type: str,
+    type: ResourceType,
+    registry: TypeRegistry,
+    duplicates: list[str] | None = None,
+) -> Object:
+    """A body that is to be an object of `type`. Raises BadRequest and UnsupportedMediaType.
+
+    What is said of keys that come twice is added to `duplicates`.
+    """
     resource = type.resource
     accepted = _READABLE if type.schema.reference else _READABLE_CUSTOM
     expected = (resource.group, resource.version, resource.kind)
-    return decode_kind(data, content_type, expected, registry, accepted=accepted)
+    return decode_kind(data, content_type, expected, registry, accepted=accepted, duplicates=duplicates)
 
 
 def decode_kind(
@@ -108,6 +116,7 @@ def decode_kind(
     registry: TypeRegistry | None = None,
     *,
     accepted: tuple[str, ...] = _READABLE,
+    duplicates: list[str] | None = None,
 ) -> Object:
     """As `decode` for kinds that are not resources. A body that names no kind is taken to be of the expected one."""
     group, version, kind = expected
@@ -119,6 +128,8 @@ def decode_kind(
         raise bad_request(
             f"the object provided is unrecognized (must be of type {kind}): {why} ({_summary(data)})"
         ) from None
+    if duplicates is not None:
+        duplicates += repeated_keys(data, body, media_type(content_type))
     api_version = f"{group}/{version}" if group else version
     body["apiVersion"], body["kind"] = _checked(named, (api_version, kind), expected, registry)
     found: Object = body
@@ -176,90 +187,3 @@ def _summary(data: bytes, length: int = 30) -> str:
     shown = data[:length]
     text = shown.decode(errors="replace") if data[:1] == b"{" else shown.hex()
     return f"{text} ..." if len(data) > length else text
-
-
-def duplicate_fields(data: bytes) -> list[str]:
-    """`duplicate field "spec.replicas"` for each key that occurs twice in its object, as strict decoding reports."""
-    found: list[str] = []
-    try:
-        _Duplicates(found).walk(json.loads(data, object_pairs_hook=_Pairs), "")
-    except (ValueError, RecursionError):
-        return []
-    return found
-
-
-def as_they_come(data: bytes, unknown: Sequence[str], duplicates: Sequence[str]) -> list[str]:
-    """Both kinds of problems in the order in which Go's decoder meets them; what is unknown is told of once."""
-    told = frozenset((*unknown, *duplicates))
-    met: list[str] = []
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, _Pairs):
-            seen: set[str] = set()
-            for key, entry in value:
-                here = f"{path}.{key}" if path else key
-                problem = f'unknown field "{here}"'
-                if problem not in told and key in seen:
-                    problem = f'duplicate field "{here}"'
-                seen.add(key)
-                if problem in told:
-                    met.append(problem)
-                walk(entry, here)
-        elif isinstance(value, list):
-            for index, entry in enumerate(value):
-                walk(entry, f"{path}[{index}]")
-
-    walk(json.loads(data, object_pairs_hook=_Pairs), "")
-    return list(dict.fromkeys((*met, *unknown)))
-
-
-def duplicate_yaml_keys(data: bytes) -> str:
-    """What Go's strict YAML decoder says of keys that occur twice in their mapping; empty when there are none.
-
-    JSON is YAML too, and is looked through faster.
-    """
-    if data[:1] == b"{" and not duplicate_fields(data):
-        return ""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found: list[str] = []
-    try:
-        waiting = [yaml.compose(data, Loader=loader)]
-    except (yaml.YAMLError, RecursionError):
-        return ""
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, yaml.SequenceNode):
-            waiting += reversed(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            keys = [(key.value, key.start_mark.line + 1) for key, _ in node.value]
-            seen: set[Any] = set()
-            for key, line in keys:
-                if isinstance(key, str) and key in seen:
-                    found.append(f'line {line}: key "{key}" already set in map')
-                seen.add(key if isinstance(key, str) else id(key))
-            waiting += [value for _, value in reversed(node.value)]
-    return "\n  ".join(["error converting YAML to JSON: yaml: unmarshal errors:", *found]) if found else ""
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """An object as its pairs in order, so that repeated keys survive."""
-
-
-class _Duplicates:
-    def __init__(self, found: list[str]) -> None:
-        self._found = found
-
-    def walk(self, value: Any, path: str) -> None:
-        if isinstance(value, _Pairs):
-            seen: set[str] = set()
-            for key, entry in value:
-                here = f"{path}.{key}" if path else key
-                if key in seen:
-                    self._found.append(f'duplicate field "{here}"')
-                seen.add(key)
-                self.walk(entry, here)
-        elif isinstance(value, list):
-            for index, entry in enumerate(value):
-                self.walk(entry, f"{path}[{index}]")

@@ -72,6 +72,8 @@ class Response:
     stream: AsyncIterator[bytes] | None = None
     tunnel: Tunnel | None = None
     pieces: Sequence[bytes] = ()
+    name: str = ""
+    """Of the object that was created, for readers in this process that need no more; empty where it is not known."""
 
     def whole(self) -> bytes:
         """The body, joined when it is in pieces."""

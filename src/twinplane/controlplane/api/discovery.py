@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import orjson
 
@@ -18,7 +20,33 @@ from twinplane.controlplane.store.contract import StoreError
 from twinplane.kubeclient.errors import ApiError
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-CHECKS = ("ping", "log", "etcd", "informer-sync", "poststarthook/rbac/bootstrap-roles")
+_STARTED = (
+    # The object cache, and what follows it: admission, custom resources.
+    *("start-apiserver-admission-initializer", "generic-apiserver-start-informers", "storage-readiness"),
+    *("start-apiextensions-informers", "start-apiextensions-controllers", "crd-informer-synced"),
+    # What is put into every cluster's store.
+    *("start-system-namespaces-controller", "bootstrap-controller", "rbac/bootstrap-roles"),
+    *("scheduling/bootstrap-system-priority-classes", "priority-and-fairness-config-producer"),
+    "start-cluster-authentication-info-controller",
+    # Loops of the server's own.
+    *("start-service-ip-repair-controllers", "start-legacy-token-tracking-controller"),
+    "start-kube-apiserver-identity-lease-controller",
+    "start-kube-apiserver-identity-lease-garbage-collector",
+    # Aggregation.
+    *("start-kube-aggregator-informers", "apiservice-registration-controller", "kube-apiserver-autoregistration"),
+    *("apiservice-status-local-available-controller", "apiservice-status-remote-available-controller"),
+    "apiservice-openapi-controller",
+)
+"""What upstream begins after it listens, and tells the health of by these names. Here all of it has begun before
+the first client can connect, in one form or another; upstream's tests and people's dashboards look for the names.
+"""
+_ALIVE = ("ping", "log", "etcd", *(f"poststarthook/{name}" for name in _STARTED), "autoregister-completion")
+CHECKS = {
+    "healthz": _ALIVE,
+    "livez": _ALIVE,
+    "readyz": (*_ALIVE[:3], "etcd-readiness", "informer-sync", *_ALIVE[3:], "shutdown"),
+}
+_OF_STORE = ("etcd", "etcd-readiness")
 NOT_FOUND = "the server could not find the requested resource"
 STORE_SECONDS = 2.0
 """Upstream's --etcd-healthcheck-timeout and --etcd-readycheck-timeout."""
@@ -90,8 +118,11 @@ class NonResources:
                 return self._openapi_v3(request, "/".join(path))
         return None
 
-    def _cached(self, request: Request, name: str, content_type: str, make: Callable[[], bytes]) -> Response:
-        body, etag = self._documents.get(name, make)
+    def _cached(
+        self, request: Request, name: str, content_type: str, make: Callable[[], bytes], etag: str = ""
+    ) -> Response:
+        body, hashed = self._documents.get(name, make)
+        etag = etag or hashed
         headers = {"etag": f'"{etag}"', "vary": "Accept", "cache-control": "public"}
         if request.headers.get("if-none-match", "").strip('"') == etag:
             return Response(304, headers=headers, content_type=content_type)
@@ -101,7 +132,7 @@ class NonResources:
         from twinplane.controlplane.api.types import discovery
 
         registry = self._runtime.registry
-        if "as=APIGroupDiscoveryList" in request.headers.get("accept", "") and "v=v2" in request.headers["accept"]:
+        if _accepts_aggregated(request.headers.get("accept", "")):
             legacy = root == "api"
             return self._cached(
                 request, f"aggregated {root}", AGGREGATED, lambda: orjson.dumps(discovery.aggregated(registry, legacy))
@@ -147,19 +178,30 @@ class NonResources:
             make = lambda: orjson.dumps(openapi.v3_index(registry))  # noqa: E731
             return self._cached(request, "openapi v3", "application/json", make)
 
-        def make_one() -> bytes:
-            found = openapi.v3(registry, path)
-            if found is None:
-                raise not_served()
-            return found
-
-        return self._cached(request, f"openapi v3 {path}", "application/json", make_one)
+        path = path.strip("/")
+        etag = openapi.v3_hash(registry, path)
+        if etag is None:
+            raise not_served()
+        asked = request.query.get("hash", "")
+        if asked not in ("", etag):
+            return Response(301, headers={"location": f"/openapi/v3/{path}?hash={etag}"})
+        make_one = lambda: openapi.v3(registry, path) or b""  # noqa: E731
+        found = self._cached(request, f"openapi v3 {path}", "application/json", make_one, etag)
+        if asked:
+            # What has its hash in its address never changes.
+            expires = datetime.fromtimestamp(self._runtime.clock.now(), UTC) + timedelta(days=365)
+            found.headers["cache-control"] = "public, immutable"
+            found.headers["expires"] = expires.strftime("%a, %d %b %Y %H:%M:%S UTC")
+        return found
 
     def _metrics(self) -> Response:
+        from twinplane.controlplane.api import process_metrics
+
         cache = self._runtime.cache
         text = self._runtime.metrics.text(cache.counts(), cache.watcher_count())
         if self._runtime.fairness is not None:
             text += self._runtime.fairness.metrics()
+        text += process_metrics.text(self._runtime.version)
         return Response(200, text.encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _paths(self) -> list[str]:
@@ -178,14 +220,23 @@ class NonResources:
         kind, _, check = request.path.strip("/").partition("/")
         if kind not in _HEALTH:
             return None
-        excluded = set(request.queries.get("exclude", ()))
-        names = [name for name in CHECKS if name not in excluded and check in ("", name)]
+        names = [name for name in CHECKS[kind] if check in ("", name)]
         if not names:
             raise not_served()
-        failed = "etcd" in names and not await self._store_answers()
+        excluded = set(request.queries.get("exclude", ())) if not check else set()
+        asked = [name for name in names if name not in excluded]
+        failed = "etcd" in asked and not await self._store_answers()
         lines = [
-            f"[-]{name} failed: reason withheld" if failed and name == "etcd" else f"[+]{name} ok" for name in names
+            f"[+]{name} excluded: ok"
+            if name in excluded
+            else f"[-]{name} failed: reason withheld"
+            if failed and name in _OF_STORE
+            else f"[+]{name} ok"
+            for name in names
         ]
+        if odd := sorted(excluded.difference(names)):
+            shown = ", ".join(f'"{name}"' for name in odd)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {shown}")
         verdict = f"{kind} check {'failed' if failed else 'passed'}"
         text = "\n".join((*lines, verdict, "")) if failed or "verbose" in request.query else "ok"
         return Response(500 if failed else 200, text.encode(), content_type="text/plain; charset=utf-8")
@@ -206,3 +257,10 @@ def warning_header(text: str) -> str:
     """One value of the Warning header, as RFC 7234 and upstream quote it."""
     quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
     return f'299 - "{quoted}"'
+
+
+@lru_cache(maxsize=256)
+def _accepts_aggregated(accept: str) -> bool:
+    """In the version that is not removed."""
+    wanted = {"as=APIGroupDiscoveryList", "v=v2", "g=apidiscovery.k8s.io"}
+    return any(wanted <= {part.strip() for part in clause.split(";")} for clause in accept.split(","))

@@ -39,7 +39,8 @@ class Metrics:
         self._requests: dict[tuple[Labels, int], int] = {}
         self._durations: dict[Labels, Histogram] = {}
         self.in_flight = {"readOnly": 0, "mutating": 0}
-        self.watch_events = 0
+        self.deprecated: set[Labels] = set()
+        """What was asked for of deprecated versions."""
 
     def observe(self, labels: Labels, code: int, seconds: float) -> None:
         """`seconds` from the request's arrival to its answer (watches: until the stream began)."""
@@ -66,7 +67,17 @@ class Metrics:
         lines += _gauge("apiserver_current_inflight_requests", "request_kind", self.in_flight)
         lines += _gauge("apiserver_storage_objects", "resource", objects)
         lines += ["# TYPE apiserver_registered_watchers gauge", f"apiserver_registered_watchers {watchers}"]
+        lines += _requested_deprecated(self.deprecated)
         return "\n".join(lines) + "\n"
+
+
+def _requested_deprecated(asked: Iterable[Labels]) -> Iterable[str]:
+    name = "apiserver_requested_deprecated_apis"
+    yield f"# TYPE {name} gauge"
+    for each in sorted(asked):
+        fields = ("group", "version", "resource", "subresource")
+        pairs = ",".join(f'{field}="{_escaped(getattr(each, field))}"' for field in fields)
+        yield f'{name}{{{pairs},removed_release=""}} 1'
 
 
 def _pairs(labels: Labels, **more: str) -> str:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinplane.controlplane.api.contract import Request
-from twinplane.controlplane.api.routing import TRUE
+from twinplane.controlplane.api.routing import is_true
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, FieldError, bad_request, invalid
 
-_FALSE = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 FIELD_VALIDATION = ("Ignore", "Warn", "Strict")
 _PROPAGATION = ("Background", "Foreground", "Orphan", "nil")
 _MATCHES = ("", "Exact", "NotOlderThan")
@@ -29,15 +28,9 @@ def invalid_options(kind: str, errors: list[FieldError]) -> ApiError:
 
 
 def boolean(query: Mapping[str, str], name: str) -> bool | None:
-    """None when it is not there. Raises BadRequest for anything that is not a Go boolean."""
+    """None when it is not there. As upstream reads queries: whatever is not `0` or `false` is true."""
     value = query.get(name)
-    if value is None:
-        return None
-    if value in TRUE or value == "":
-        return True
-    if value in _FALSE:
-        return False
-    raise bad_request(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+    return None if value is None else is_true(value)
 
 
 def integer(query: Mapping[str, str], name: str) -> int | None:
@@ -132,7 +125,7 @@ def list_options(query: Mapping[str, str], *, watch: bool) -> ListOptions:
     options = ListOptions(
         query.get("labelSelector", ""),
         query.get("fieldSelector", ""),
-        integer(query, "limit") or 0,
+        max(integer(query, "limit") or 0, 0),
         query.get("continue", ""),
         query.get("resourceVersion", ""),
         query.get("resourceVersionMatch", ""),
@@ -174,9 +167,10 @@ def _watch_errors(options: ListOptions) -> list[FieldError]:
     if options.send_initial_events is None:
         errors.append(_forbidden(name, f"{name} is forbidden for watch unless sendInitialEvents is provided"))
     elif options.match != "NotOlderThan":
-        detail = f"sendInitialEvents requires setting {name} to NotOlderThan"
-        errors.append(_forbidden("sendInitialEvents", detail))
-    if options.continue_:
+        errors.append(_forbidden(name, f"sendInitialEvents requires setting {name} to NotOlderThan"))
+    if options.match not in ("", "NotOlderThan"):
+        errors.append(FieldError("FieldValueNotSupported", name, supported(("NotOlderThan",)), options.match))
+    if options.match and options.continue_:
         errors.append(_forbidden(name, f"{name} is forbidden when continue is provided"))
     return errors
 

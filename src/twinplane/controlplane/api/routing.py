@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 _METHOD_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
-TRUE = frozenset({"1", "t", "T", "true", "True", "TRUE"})
-"""What Go's strconv.ParseBool takes for true; upstream also takes an empty value of `watch`."""
 
 
 class Route(NamedTuple):
@@ -34,16 +32,18 @@ class Route(NamedTuple):
 
 
 def route(method: str, path: str, query: Mapping[str, str]) -> Route:
-    parts = [part for part in path.split("/") if part]
+    parts = path[1:].split("/")
+    if "" in parts or path[:1] != "/":
+        parts = [part for part in path.split("/") if part]
     if len(parts) >= 3 and parts[0] == "api":
-        return _resource(method, path, query, ["api", "", *parts[1:]])
+        return _resource(method, path, query, ["", *parts[1:]])
     if len(parts) >= 4 and parts[0] == "apis":
-        return _resource(method, path, query, parts)
+        return _resource(method, path, query, parts[1:])
     return Route(method.lower(), path)
 
 
 def _resource(method: str, path: str, query: Mapping[str, str], parts: list[str]) -> Route:
-    _, group, version, *parts = parts
+    group, version, *parts = parts
     verb = _METHOD_VERBS.get(method, method.lower())
     if parts[0] == "watch" and len(parts) > 1:
         verb, parts = "watch", parts[1:]
@@ -52,7 +52,9 @@ def _resource(method: str, path: str, query: Mapping[str, str], parts: list[str]
         namespace = parts[1]
         if len(parts) > 2 and parts[2] not in _NAMESPACE_SUBRESOURCES:
             parts = parts[2:]
-    resource, name, subresource = (*parts, "", "")[:3]
+    resource = parts[0]
+    name = parts[1] if len(parts) > 1 else ""
+    subresource = parts[2] if len(parts) > 2 else ""
     if verb == "get" and not name:
         verb = "watch" if _is_watch(query) else "list"
     elif verb == "delete" and not name:
@@ -65,7 +67,12 @@ def _resource(method: str, path: str, query: Mapping[str, str], parts: list[str]
 
 def _is_watch(query: Mapping[str, str]) -> bool:
     value = query.get("watch")
-    return value is not None and (value == "" or value in TRUE)
+    return value is not None and is_true(value)
+
+
+def is_true(value: str) -> bool:
+    """A query's flag that is there; also `watch=` and `watch=yes`."""
+    return value != "0" and value.lower() != "false"
 
 
 def _selected_name(field_selector: str) -> str:

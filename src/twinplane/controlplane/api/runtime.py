@@ -29,6 +29,7 @@ from twinplane.controlplane.store.contract import Store
 from twinplane.kubeclient.contract import Object
 
 if TYPE_CHECKING:
+    from twinplane.controlplane.api.verbs.admission import Step
     from twinplane.controlplane.api.verbs.replicas import Template
 
 CreateToken = Callable[[str, str, Object], Object]
@@ -81,10 +82,10 @@ class ServerRuntime:
     fairness: Fairness | None = None
     audit: Audit | None = None
     """Both are off, and cost nothing, when None."""
-    admission_plans: dict[object, tuple[tuple[AdmissionPlugin, bool], ...]] = field(default_factory=dict)
+    admission_plans: dict[object, tuple[Step, ...]] = field(default_factory=dict)
     """See `verbs.admission`."""
-    templates: OrderedDict[Hashable, Template] = field(default_factory=OrderedDict)
-    """Of pods, the latest used last; see `verbs.replicas`."""
+    templates: OrderedDict[Hashable, Template | None] = field(default_factory=OrderedDict)
+    """Of pods, the latest used last, None for what was asked for once; see `verbs.replicas`."""
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ class Call:
 
     def view(self) -> View:
         """How the client wants to see objects of this type. Raises NotAcceptable."""
-        accepted = negotiate(self.request.headers.get("accept", ""))
+        accepted = negotiate(self.request.headers.get("accept", ""), protobuf=bool(self.type.schema.reference))
         include = self.request.query.get("includeObject", "Metadata") if accepted.shape == "table" else ""
         return View(self.type, accepted, include, self.runtime.rules, self.runtime.clock)
 

@@ -10,12 +10,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from twinplane.controlplane.api.bodies import PROTOBUF
 from twinplane.controlplane.api.contract import Request, Response
 from twinplane.controlplane.api.discovery import NonResources, not_served, warning_header
 from twinplane.controlplane.api.encoding import dump
-from twinplane.controlplane.api.extensions.customresources.conversion import ConversionNeeded
+from twinplane.controlplane.api.extensions.customresources.conversion import ATTEMPTS, ConversionNeeded
 from twinplane.controlplane.api.identity import Identities
 from twinplane.controlplane.api.metrics import Labels
+from twinplane.controlplane.api.pretty import indented, is_read_by_people
 from twinplane.controlplane.api.routing import Route, route
 from twinplane.controlplane.api.runtime import Call, ServerRuntime
 from twinplane.controlplane.api.streams.connect import connect
@@ -62,8 +64,6 @@ _STREAMS: dict[str, Verb] = {"exec": connect, "attach": connect, "portforward": 
 """Whatever the verb."""
 _MUTATING = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _NOT_ALLOWED = "the server does not allow this method on the requested resource"
-_CONVERSIONS = 8
-"""Of one request: its body, the stored object, what becomes of it."""
 _log = logging.getLogger(__name__)
 
 
@@ -105,8 +105,25 @@ class ApiServer:
             )
         finally:
             in_flight[kind] -= 1
+        if PROTOBUF in request.headers.get("accept", "") or is_read_by_people(request):
+            response = await self._encoded(request, found, response)
         self.runtime.metrics.observe(self._labels(found), response.status, self.runtime.monotonic() - began)
         return response
+
+    async def _encoded(self, request: Request, found: Route, response: Response) -> Response:
+        """In protobuf for a client that takes nothing else, indented for people, where it is ours to encode."""
+        from twinplane.controlplane.api.protobuf import answers
+
+        is_custom = False
+        if found.is_resource:
+            served = self.runtime.registry.lookup(found.group, found.version, found.resource)
+            if served is None or found.subresource in _STREAMS:
+                return response
+            is_custom = not served.schema.reference
+        if answers.wanted(request.headers.get("accept", "")):
+            # Custom resources know no protobuf, not even for refusals.
+            return response if is_custom and response.status >= 400 else await answers.answer(response)
+        return indented(response) if is_read_by_people(request) and not found.path.startswith("/openapi") else response
 
     async def _answer(self, request: Request, found: Route) -> Response:
         audit = self.runtime.audit
@@ -178,7 +195,7 @@ class ApiServer:
     async def _run(self, call: Call) -> Response:
         """A verb that meets a version which only a webhook can make is run again once it is known."""
         verb = self._verb(call)
-        for _ in range(_CONVERSIONS):
+        for _ in range(ATTEMPTS):
             try:
                 return await verb(call)
             except ConversionNeeded as needed:
@@ -225,6 +242,8 @@ class ApiServer:
             found = found._replace(name="") if "fieldSelector" in request.query else found
         deprecation = served.extra.get("deprecation")
         warnings = [deprecation] if deprecation else []
+        if deprecation:
+            self.runtime.metrics.deprecated.add(self._labels(found)._replace(verb="", scope=""))
         return Call(self.runtime, request, found, served, stored or served, user, warnings, annotations=annotations)
 
     def _verb(self, call: Call) -> Verb:

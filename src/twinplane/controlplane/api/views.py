@@ -26,7 +26,8 @@ _SHAPES: dict[tuple[str, str], Shape] = {
     ("PartialObjectMetadataList", "meta.k8s.io"): "metadata",
 }
 _JSON = frozenset({"application/json", "*/*", "application/*"})
-_ACCEPTED = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
+_ACCEPTED = ("application/json", "application/yaml", _PROTOBUF)
 _SERVED_META_VERSIONS = frozenset({"v1", "v1beta1"})
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 INCLUDE_OBJECT = ("None", "Metadata", "Object")
@@ -42,17 +43,21 @@ class Accepted:
 
 
 @lru_cache(maxsize=512)
-def negotiate(accept: str, *, tables: bool = True) -> Accepted:
+def negotiate(accept: str, *, tables: bool = True, protobuf: bool = True) -> Accepted:
     """The first clause that can be served. Raises NotAcceptable as upstream does when there is none.
 
-    `tables` is False for kinds that nothing lists, which have no form as a Table.
+    `tables` is False for kinds that nothing lists, which have no form as a Table; `protobuf` for those that have no
+    messages. Where JSON will do it is taken: protobuf is encoded from it (`protobuf.answers`).
     """
     if not accept or accept == "application/json":
         return Accepted()
+    encoded = None
     for clause in accept.split(","):
         media, *parameters = (part.strip() for part in clause.split(";"))
         values = dict(parameter.partition("=")[::2] for parameter in parameters)
         is_yaml = media == "application/yaml"
+        if media == _PROTOBUF:
+            encoded = encoded or _in_protobuf(values, plain=protobuf)
         if media not in _JSON and not is_yaml:
             continue
         if "as" not in values:
@@ -61,8 +66,18 @@ def negotiate(accept: str, *, tables: bool = True) -> Accepted:
         version = values.get("v", "")
         if shape is not None and version in _SERVED_META_VERSIONS and (tables or shape != "table"):
             return Accepted(shape, version, is_yaml)
-    names = ", ".join(_ACCEPTED[:2])
+    if encoded is not None:
+        return encoded
+    names = ", ".join(_ACCEPTED if protobuf else _ACCEPTED[:2])
     raise ApiError("NotAcceptable", f"only the following media types are accepted: {names}")
+
+
+def _in_protobuf(values: dict[str, str], *, plain: bool) -> Accepted | None:
+    """Tables have no message; metadata has one, of whatever it is."""
+    if "as" not in values:
+        return Accepted() if plain else None
+    shape, version = _SHAPES.get((values["as"], values.get("g", ""))), values.get("v", "")
+    return Accepted(shape, version) if shape == "metadata" and version in _SERVED_META_VERSIONS else None
 
 
 @dataclass(frozen=True)
@@ -78,16 +93,15 @@ class View:
     @property
     def key(self) -> object:
         resource = self.type.resource
-        return resource.group, resource.version, self.accepted, self.include_object, self.shared, self.as_stored
+        return resource.group, resource.version, self.accepted, self.include_object, self.shared, self.follows
 
     shared: bool = False
+    follows: bool = False
     """See `Representation`."""
-    as_stored: bool = False
-    """Whichever version that is; somebody else converts."""
 
     @property
     def shows_stored_bytes(self) -> bool:
-        return self.as_stored or (self.accepted.shape == "object" and not self.converts)
+        return self.accepted.shape == "object" and not self.converts
 
     @property
     def converts(self) -> bool:

@@ -51,17 +51,18 @@ class RbacAuthorizer:
             self._decided_at = now
         if attributes.name:
             # What may be done whatever the name is decided once for all names.
-            decision = self._remembered(attributes._replace(name=""))
+            decision = self._remembered(attributes, "")
             if decision.allowed:
                 return decision
-        return self._remembered(attributes)
+        return self._remembered(attributes, attributes.name)
 
-    def _remembered(self, attributes: Attributes) -> Decision:
-        a = attributes
-        key = (a.user.name, a.user.groups, a.verb, a.group, a.resource, a.subresource, a.namespace, a.name, a.path)
+    def _remembered(self, attributes: Attributes, name: str) -> Decision:
+        """As if `name` were the object's."""
+        user, verb, group, _, resource, subresource, namespace, _, path, _ = attributes
+        key = (user.name, user.groups, verb, group, resource, subresource, namespace, name, path)
         decision = self._decisions.get(key)
         if decision is None:
-            decision = self._decisions[key] = self._decide(attributes)
+            decision = self._decisions[key] = self._decide(attributes._replace(name=name))
         return decision
 
     def rules_for(self, user: UserInfo, namespace: str) -> list[PolicyRule]:

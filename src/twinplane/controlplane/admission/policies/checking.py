@@ -11,7 +11,7 @@ from typing import Any
 
 from twinplane.controlplane.admission.contract import AdmissionRequest
 from twinplane.controlplane.admission.plugin import Plugin
-from twinplane.controlplane.admission.policies.variables import NAMES, Variables
+from twinplane.controlplane.admission.policies.variables import Variables, names_of
 from twinplane.controlplane.admission.webhooks.expressions import Compiler
 from twinplane.controlplane.admission.webhooks.matching import is_exempt
 from twinplane.controlplane.cel import CelError, Program
@@ -65,8 +65,9 @@ def _policy(spec: Spec, kind: str, compiler: Compiler) -> Iterator[FieldError]:
         yield FieldError("FieldValueRequired", "spec.matchConstraints")
     elif not constraints.get("resourceRules"):
         yield FieldError("FieldValueRequired", "spec.matchConstraints.resourceRules")
-    yield from _conditions(spec, "spec", compiler, NAMES)
-    variables = Variables((), compiler)
+    names = names_of(spec)
+    yield from _conditions(spec, "spec", compiler, names)
+    variables = Variables((), compiler, names)
     for index, each in enumerate(spec.get("variables") or ()):
         try:
             variables.add(each["name"], each["expression"])

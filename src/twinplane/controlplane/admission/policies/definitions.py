@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from twinplane.controlplane.admission.contract import ObjectReader
-from twinplane.controlplane.admission.policies.variables import NAMES, Variables
+from twinplane.controlplane.admission.policies.variables import Variables, names_of
 from twinplane.controlplane.admission.webhooks.conditions import MatchConditions
 from twinplane.controlplane.admission.webhooks.expressions import Compiler
 from twinplane.controlplane.admission.webhooks.matching import ADMISSION_GROUP, Match
@@ -108,9 +108,9 @@ class Definitions(Generic[B]):
         match, error = _NOTHING, ""
         try:
             match = Match.of(constraints, constraints.get("resourceRules") or ())
-            variables = Variables(spec.get("variables") or (), self._compiler)
+            variables = Variables(spec.get("variables") or (), self._compiler, names_of(spec))
             conditions = MatchConditions(
-                spec.get("matchConditions") or (), self._compiler, fails_open=fails_open, more=NAMES
+                spec.get("matchConditions") or (), self._compiler, fails_open=fails_open, more=names_of(spec)
             )
             body = self._compile_body(policy, variables)
         except (CelError, SelectorError) as problem:

@@ -52,6 +52,7 @@ def compile_body(policy: Object, variables: Variables) -> Mutations:
 
 class MutatingAdmissionPolicy(Plugin):
     name = "MutatingAdmissionPolicy"
+    waits_for = (POLICIES, BINDINGS)
     precedes_naming = True
 
     def __init__(self, parts: Webhooks) -> None:

@@ -9,11 +9,11 @@ apiserver.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twinplane.controlplane.admission.policies.variables import NAMES
+from twinplane.controlplane.admission.policies.variables import names_of
 from twinplane.controlplane.admission.webhooks.expressions import Compiler
 from twinplane.controlplane.api.extensions.customresources.cel_types import escaped
 from twinplane.controlplane.api.types.registry import Registry
@@ -60,7 +60,7 @@ class TypeChecker:
                 problems = [
                     f"{kind}: compilation failed: {problem}\n"
                     for kind in kinds
-                    if (problem := self._problem(each[field], spec.get("variables") or (), kind, params))
+                    if (problem := self._problem(each[field], spec, kind, params))
                 ]
                 if problems:
                     found.append({"fieldRef": f"spec.validations[{index}].{field}", "warning": "\n".join(problems)})
@@ -89,11 +89,11 @@ class TypeChecker:
         served = self._registry.by_kind(group, version, str(kind.get("kind") or ""))
         return None if served is None else served.schema
 
-    def _problem(self, text: str, variables: Sequence[Object], kind: Kind, params: Schema | None) -> str:
+    def _problem(self, text: str, spec: Mapping[str, Any], kind: Kind, params: Schema | None) -> str:
         """What is wrong with an expression for one type, in cel-go's words; empty when nothing is."""
         roots = {"object": kind.schema, "oldObject": kind.schema, "params": params}
-        types = dict(NAMES)
-        for each in variables:
+        types = names_of(spec)
+        for each in spec.get("variables") or ():
             types[f"variables.{each['name']}"] = self._type_of(each["expression"], roots, types)
         try:
             self._compile(text, roots, types)

@@ -64,6 +64,7 @@ def compile_body(policy: Object, variables: Variables) -> Validations:
 
 class ValidatingAdmissionPolicy(Plugin):
     name = "ValidatingAdmissionPolicy"
+    waits_for = (POLICIES, BINDINGS)
 
     def __init__(self, parts: Webhooks) -> None:
         definitions = Definitions(parts.reader, parts.compiler, POLICIES, BINDINGS, compile_body)

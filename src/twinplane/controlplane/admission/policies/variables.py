@@ -19,8 +19,10 @@ _NAMED = re.compile(r"\bvariables\s*\.\s*([A-Za-z_]\w*)")
 _MISSING = re.compile(r'No value with name "variables\.(\w+)" found in Activation')
 
 
-NAMES = {"params": "dyn", "namespaceObject": "dyn"}
-"""Variables that policies have beyond those of webhooks."""
+def names_of(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Variables that a policy has beyond those of webhooks, and their types."""
+    params = {"params": "dyn"} if spec.get("paramKind") else {}
+    return {**params, "namespaceObject": "dyn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,9 @@ class Expression:
 class Variables:
     """`spec.variables`: each may name those before it. Raises CelError for one that does not compile."""
 
-    def __init__(self, variables: Sequence[Mapping[str, Any]], compiler: Compiler) -> None:
+    def __init__(self, variables: Sequence[Mapping[str, Any]], compiler: Compiler, names: Mapping[str, str]) -> None:
         self._compiler = compiler
-        self._types = dict(NAMES)
+        self._types = dict(names)
         self._expressions: dict[str, Expression] = {}
         for each in variables:
             self.add(each["name"], each["expression"])

@@ -67,6 +67,7 @@ class Rounds:
 
 class MutatingAdmissionWebhook(Plugin):
     name = "MutatingAdmissionWebhook"
+    waits_for = (MUTATING,)
     precedes_naming = True
 
     def __init__(self, parts: Webhooks) -> None:

@@ -13,6 +13,7 @@ from twinplane.kubeclient.errors import ApiError
 
 class ValidatingAdmissionWebhook(Plugin):
     name = "ValidatingAdmissionWebhook"
+    waits_for = (VALIDATING,)
 
     def __init__(self, parts: Webhooks) -> None:
         self._hooks = Hooks(parts.reader, VALIDATING, parts.compiler)

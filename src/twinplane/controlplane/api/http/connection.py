@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: HttpServer, handler: Handler) -> None:
         self._server = server
         self._handler = handler
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._incoming = Incoming(MAX_BYTES)
         self._waiting: deque[tuple[Request, Response | None, bool]] = deque()
@@ -73,6 +73,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.forget(self)
         self._transport = None
+        # The two know each other, and nothing else would let go of them before a garbage collection.
+        self._parser = None
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
@@ -82,6 +84,8 @@ class Connection(asyncio.Protocol):
         if self._past_http:
             if self._tunnel is not None:
                 self._tunnel.write(data)
+            return
+        if self._parser is None:
             return
         try:
             self._parser.feed_data(data)
@@ -132,12 +136,13 @@ class Connection(asyncio.Protocol):
             self._refuse_body()
 
     def on_message_complete(self) -> None:
-        if self._past_http:
+        parser = self._parser
+        if self._past_http or parser is None:
             return
-        method = self._parser.get_method().decode("latin-1")
+        method = parser.get_method().decode("latin-1")
         request = self._incoming.finish(method, self._certificate)
         request.source = self._source
-        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
         self._enqueue(request, None, keep_alive=keep_alive)
 
     def _refuse_body(self) -> None:

@@ -34,7 +34,9 @@ class CacheReader:
         return self._collection(PODS).select(Selection(namespace, node=node))
 
     def revision(self, resource: Resource) -> int:
-        return self._collection(resource).revision
+        # Asked several times on every request.
+        found = self._collections.get(resource) if self._generation == self._registry.generation else None
+        return (self._collection(resource) if found is None else found).revision
 
     def _collection(self, resource: Resource) -> Collection:
         """Where the type's objects are, which only another table of types can change."""

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twinplane.controlplane.api.objects.entry import Entry
-from twinplane.controlplane.api.selectors import parse_field_selector, parse_label_selector
+from twinplane.controlplane.api.selectors import FieldRequirement, parse_field_selector, parse_label_selector
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.kubeclient.errors import bad_request
 
 NODE_NAME = "spec.nodeName"
 _NAME = "metadata.name"
 _NAMESPACE = "metadata.namespace"
+_OF_METADATA = (_NAME, _NAMESPACE)
 _STORED_NAMES = {"reportingController": "reportingComponent"}
 
 Matches = Callable[[Entry], bool]
@@ -35,6 +36,13 @@ class Selection:
     """What is left to ask of each candidate; the namespace is not among it."""
     text: tuple[str, str] = ("", "")
     """Label and field selector as given: equal texts select alike."""
+    shown: tuple[FieldRequirement, ...] = ()
+    """What only the version asked for can answer, which a webhook makes of the stored one; `tests` leaves it out."""
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it may leave out objects of the namespace."""
+        return bool(self.tests or self.shown)
 
     def matches(self, entry: Entry) -> bool:
         """`entry` is already known to lie in the namespace."""
@@ -51,6 +59,7 @@ def select(type: ResourceType, namespace: str, label_selector: str, field_select
     tests: list[Matches] = []
     exact_labels: tuple[tuple[str, str], ...] = ()
     pinned: dict[str, str] = {}
+    shown: list[FieldRequirement] = []
     if label_selector:
         labels = parse_label_selector(label_selector)
         tests.append(lambda entry: labels.matches(entry.labels))
@@ -58,9 +67,13 @@ def select(type: ResourceType, namespace: str, label_selector: str, field_select
     if field_selector:
         fields = parse_field_selector(field_selector)
         pinned = fields.exact
-        for field, operator, value in fields.requirements:
+        for requirement in fields.requirements:
+            field, operator, value = requirement
             _check_supported(type, field)
-            tests.append(_field_test(_stored_name(type, field), value, operator == "="))
+            if "converter" in type.extra and field not in _OF_METADATA:
+                shown.append(requirement)
+            else:
+                tests.append(_field_test(_stored_name(type, field), value, operator == "="))
     return Selection(
         namespace or pinned.get(_NAMESPACE, ""),
         pinned.get(_NAME),
@@ -68,6 +81,7 @@ def select(type: ResourceType, namespace: str, label_selector: str, field_select
         exact_labels,
         tuple(tests),
         (label_selector, field_selector),
+        tuple(shown),
     )
 
 
@@ -87,7 +101,7 @@ def _field_test(field: str, value: str, equal: bool) -> Matches:
 
 
 def _check_supported(type: ResourceType, field: str) -> None:
-    if field in type.selectable_fields or field in (_NAME, _NAMESPACE):
+    if field in type.selectable_fields or field in _OF_METADATA:
         return
     if len(type.selectable_fields) > 2:
         raise bad_request(f"field label not supported: {field}")

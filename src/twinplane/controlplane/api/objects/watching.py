@@ -48,6 +48,11 @@ class Representation(Protocol):
         """Readers are in this process and take changes as objects, which they do not change."""
         ...
 
+    @property
+    def follows(self) -> bool:
+        """Of shared ones: readers take each `Change` as it is, and find out themselves what it is to them."""
+        ...
+
 
 class TooOld(Exception):
     """A watch from a revision that the history does not reach back to."""
@@ -59,14 +64,14 @@ class TooOld(Exception):
 class Watcher:
     """The stream of one watch: an iterator over encoded events, several joined when the reader is behind.
 
-    One that is `shared` has lists in it as well, of events as they come: encoded, or as `WatchEvent`s.
+    One that is `shared` has lists in it as well, of events as they come: encoded, as `WatchEvent`s or as `Change`s.
     """
 
     __slots__ = ("_bytes", "_closed", "_initial", "_on_close", "_pending", "_wake", "shared", "turn")
 
     def __init__(
         self,
-        initial: Iterator[bytes],
+        initial: Iterator[Any],
         on_close: Callable[[Watcher], None],
         turn: int | None,
         *,
@@ -75,7 +80,7 @@ class Watcher:
         self.shared = shared
         self.turn = turn
         """When it is told bookmarks, of `TURNS`; None: never."""
-        self._initial: Iterator[bytes] | None = initial
+        self._initial: Iterator[Any] | None = initial
         self._pending: list[Any] = []
         self._bytes = 0
         self._closed = False
@@ -108,7 +113,7 @@ class Watcher:
         self._bytes = 0
         return piece
 
-    def push(self, event: bytes | WatchEvent, size: int = 0) -> None:
+    def push(self, event: bytes | WatchEvent | Change, size: int = 0) -> None:
         """`size` in bytes, of events that are not encoded."""
         if self._closed:
             return
@@ -178,11 +183,14 @@ class Hub:
         self,
         selection: Selection,
         representation: Representation,
-        initial: Iterable[bytes],
+        initial: Iterable[Any],
         *,
         bookmarks: bool,
     ) -> Watcher:
-        """A watcher of everything after now; `initial` comes first. No await may lie between reading and adding."""
+        """A watcher of everything after now; `initial` comes first, in pieces as `Watcher` gives them.
+
+        No await may lie between reading and adding.
+        """
         key = (selection.namespace, selection.text, representation.key)
         group = self._groups.get(key)
         if group is None:
@@ -208,16 +216,23 @@ class Hub:
 
     def since(self, revision: int, selection: Selection, representation: Representation) -> list[bytes]:
         """Events after `revision` as the selection sees them. Raises `TooOld`."""
-        if revision < self._oldest:
-            raise TooOld(revision, self._oldest)
         group = Group(None, selection, representation)
         events = []
-        for change in self._history:
-            if change.revision > revision and selection.namespace in ("", change.present.namespace):
-                shown = group.show(change)
-                if shown is not None:
-                    events.append(watch_event(shown[0], representation.render(shown[1])))
+        for change in self.changes_since(revision, selection.namespace):
+            shown = group.show(change)
+            if shown is not None:
+                events.append(watch_event(shown[0], representation.render(shown[1])))
         return events
+
+    def changes_since(self, revision: int, namespace: str) -> list[Change]:
+        """Raises `TooOld`."""
+        if revision < self._oldest:
+            raise TooOld(revision, self._oldest)
+        return [
+            change
+            for change in self._history
+            if change.revision > revision and namespace in ("", change.present.namespace)
+        ]
 
     def publish(self, change: Change) -> None:
         self._remember(change)
@@ -229,7 +244,8 @@ class Hub:
             if shown is None:
                 continue
             if group.representation.shared:
-                event_object = WatchEvent(shown[0], _object_of(change, shown))
+                follows = group.representation.follows
+                event_object = change if follows else WatchEvent(shown[0], _object_of(change, shown))
                 for watcher in tuple(group.members):
                     watcher.push(event_object, len(shown[1]))
                 continue

@@ -6,7 +6,7 @@ field with what changed. Rules: k8s.io/apimachinery pkg/util/managedfields. Pure
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from twinplane.controlplane.api.patch.field_set import FieldSet, difference, ordered, union
-from twinplane.controlplane.api.patch.typed_value import compare
+from twinplane.controlplane.api.patch.typed_value import MISSING, compare
 from twinplane.controlplane.api.types.schema import Schema
 from twinplane.kubeclient.contract import Object
 
@@ -25,17 +25,13 @@ MAX_UPDATE_ENTRIES = 10
 ANCIENT_CHANGES = "ancient-changes"
 BEFORE_FIRST_APPLY = "before-first-apply"
 
-_SYSTEM_METADATA = (
-    "name",
-    "namespace",
-    "creationTimestamp",
-    "selfLink",
-    "uid",
-    "clusterName",
-    "generation",
-    "managedFields",
-    "resourceVersion",
+_SYSTEM_METADATA = frozenset(
+    {
+        *("name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields"),
+        "resourceVersion",
+    }
 )
+_NOT_TRACKED = frozenset({"apiVersion", "kind", "metadata"})
 
 
 class Identity(NamedTuple):
@@ -47,9 +43,9 @@ class Identity(NamedTuple):
     subresource: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
-    """`time` is RFC 3339 in whole seconds, empty when unknown."""
+    """Never changed. `time` is RFC 3339 in whole seconds, empty when unknown."""
 
     manager: str
     operation: str
@@ -118,7 +114,9 @@ def _is_field_set(node: Any) -> bool:
 
 def write(obj: Object, managers: Iterable[Entry]) -> None:
     """Put the entries into the object's metadata, ordered as upstream orders them; none at all when there are none."""
-    entries = sorted(managers, key=lambda it: (it.operation, it.time, it.manager, it.api_version, it.subresource))
+    entries = list(managers)
+    if len(entries) > 1:
+        entries.sort(key=lambda it: (it.operation, it.time, it.manager, it.api_version, it.subresource))
     if entries:
         obj["metadata"]["managedFields"] = [entry.to_object() for entry in entries]
     else:
@@ -134,14 +132,27 @@ def tracked(obj: Object) -> Object:
     """The object without what no manager ever owns."""
     metadata = obj.get("metadata") or {}
     kept = {name: value for name, value in metadata.items() if name not in _SYSTEM_METADATA}
-    rest = {name: value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")}
+    rest = {name: value for name, value in obj.items() if name not in _NOT_TRACKED}
     return {**rest, "metadata": kept} if kept else rest
 
 
 def changes(old: Object, new: Object, schema: Schema | None) -> tuple[FieldSet, FieldSet]:
     """Fields added or modified, and fields removed, among those that can be owned. `old` may be empty."""
+    before, after = _differing(old, new, _NOT_TRACKED)
     # Nobody owns the metadata as such, so it must not seem to appear.
-    return compare({"metadata": {}, **tracked(old)}, {"metadata": {}, **tracked(new)}, schema)
+    before["metadata"], after["metadata"] = _differing(
+        old.get("metadata") or {}, new.get("metadata") or {}, _SYSTEM_METADATA
+    )
+    return compare(before, after, schema)
+
+
+def _differing(old: Object, new: Object, ignored: Collection[str]) -> tuple[Object, Object]:
+    """Both without what is ignored and what is the very same in both: a patch shares what it leaves alone."""
+    before, after = (
+        {name: value for name, value in one.items() if name not in ignored and other.get(name, MISSING) is not value}
+        for one, other in ((old, new), (new, old))
+    )
+    return before, after
 
 
 def track_update(
@@ -217,12 +228,14 @@ def release(managers: Managers, changed: FieldSet, removed: FieldSet, keep: Iden
 
 def claim(managers: Managers, entry: Entry) -> None:
     """Add the fields to those that the same manager has already, with the new time."""
-    before = managers.get(entry.identity)
-    fields = union(entry.fields, before.fields) if before else entry.fields
-    claimed = _with_fields(entry, fields, entry.time)
-    if before is not None and before.stored is not None and fields == before.fields:
-        claimed = replace(claimed, stored={**before.stored, "time": entry.time})
-    managers[entry.identity] = claimed
+    identity = entry.identity
+    before = managers.get(identity)
+    if before is None:
+        managers[identity] = _with_fields(entry, entry.fields, entry.time)
+    elif before.stored is not None and not difference(entry.fields, before.fields):
+        managers[identity] = replace(entry, fields=before.fields, stored={**before.stored, "time": entry.time})
+    else:
+        managers[identity] = _with_fields(entry, union(entry.fields, before.fields), entry.time)
 
 
 def _with_fields(entry: Entry, fields: FieldSet, time: str) -> Entry:
@@ -230,6 +243,8 @@ def _with_fields(entry: Entry, fields: FieldSet, time: str) -> Entry:
 
 
 def _capped(managers: Managers) -> Managers:
+    if len(managers) <= MAX_UPDATE_ENTRIES:
+        return managers
     updates = sorted(
         (entry for entry in managers.values() if entry.operation == UPDATE), key=lambda it: (it.time, it.identity)
     )

@@ -7,11 +7,13 @@ from typing import Any
 from twinplane.controlplane.api.patch.json_patch import go_type
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import bad_request
-from twinplane.kubeclient.meta import copied
 
 
 def apply(obj: Object, patch: Any) -> Object:
-    """The merged object, which shares what did not change with `obj`. Raises `ApiError` BadRequest."""
+    """The merged object, which shares what did not change with `obj`; what `patch` has in it becomes part of it.
+
+    Raises `ApiError` BadRequest.
+    """
     if not isinstance(patch, dict):
         kind = go_type(patch)
         raise bad_request(
@@ -28,5 +30,5 @@ def _merged(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, dict):
             merged[key] = _merged(merged.get(key), value)
         else:
-            merged[key] = copied(value)
+            merged[key] = value
     return merged

@@ -13,7 +13,6 @@ from typing import Any
 from twinplane.controlplane.api.types.schema import Schema
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, bad_request
-from twinplane.kubeclient.meta import copied
 
 DIRECTIVE = "$patch"
 RETAIN_KEYS = "$retainKeys"
@@ -29,32 +28,37 @@ Identity = Callable[[Any], Any]
 
 
 def apply(obj: Object, patch: Any, schema: Schema | None) -> Object:
-    """The patched object, which shares what did not change with `obj`.
+    """The patched object, which shares what did not change with `obj`; `patch` is used up and becomes part of it.
 
     Raises `ApiError` BadRequest, or Invalid for lists of lists.
     """
     if not isinstance(patch, dict):
         raise bad_request("invalid JSON document")
-    return _merge_map(obj, copied(patch), schema)
+    return _merge_map(obj, patch, schema)
 
 
 def _merge_map(original: dict[str, Any], patch: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
-    directive = patch.pop(DIRECTIVE, "merge")
+    directives = [key for key in patch if key.startswith("$")]
+    directive = patch.pop(DIRECTIVE, "merge") if directives else "merge"
     if directive == "delete":
         return {}
     original = {} if directive == "replace" else dict(original)
-    if directive not in ("merge", "replace"):
-        raise bad_request(f"unknown patch type: {directive} in map: {go_map(patch)}")
-    _retain_keys(original, patch)
-    for key in [key for key in patch if key.startswith(SET_ORDER)]:
-        _merge_ordered(original, patch, key, schema)
+    if directives:
+        if directive not in ("merge", "replace"):
+            raise bad_request(f"unknown patch type: {directive} in map: {go_map(patch)}")
+        _retain_keys(original, patch)
+        for key in directives:
+            if key.startswith(SET_ORDER):
+                _merge_ordered(original, patch, key, schema)
     for key, value in patch.items():
-        if key.startswith(DELETE_FROM):
+        if directives and key.startswith(DELETE_FROM):
             _delete_from(original, _directive_target(key, BAD_PRIMITIVE_LIST), value)
         elif value is None:
             original.pop(key, None)
-        else:
+        elif isinstance(value, dict | list):
             original[key] = _merge_value(original.get(key), value, schema.property(key) if schema else None)
+        else:
+            original[key] = value
     return original
 
 
@@ -151,11 +155,12 @@ def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> list[A
     if _apply_directives(original, directives, identity):
         return _adopted(changes, schema)
     merged = list(original)
-    places = {identity(element): place for place, element in reversed(list(enumerate(merged)))}
+    places = _places(merged, identity)
     for change in changes:
-        place = places.get(identity(change))
+        which = identity(change)
+        place = places.get(which)
         if place is None:
-            places[identity(change)] = len(merged)
+            places[which] = len(merged)
             merged.append(_merge_map({}, change, schema.items))
         else:
             merged[place] = _merge_map(merged[place], change, schema.items)
@@ -190,18 +195,26 @@ def _are_maps(elements: Iterable[Any]) -> bool:
 
 def _ordered(merged: list[Any], order: list[Any], server_order: list[Any], identity: Identity) -> list[Any]:
     """Elements named by `order` in that order; the others keep their place relative to those the server had."""
-    rank = {identity(element): place for place, element in reversed(list(enumerate(order)))}
-    live = {identity(element): place for place, element in reversed(list(enumerate(server_order)))}
-    named = sorted((element for element in merged if identity(element) in rank), key=lambda item: rank[identity(item)])
-    others = [element for element in merged if identity(element) not in rank]
-    others.sort(key=lambda element: live.get(identity(element), len(live)))
+    rank, live = _places(order, identity), _places(server_order, identity)
+    identified = [(identity(element), element) for element in merged]
+    named = sorted([pair for pair in identified if pair[0] in rank], key=lambda pair: rank[pair[0]])
+    others = [pair for pair in identified if pair[0] not in rank]
+    others.sort(key=lambda pair: live.get(pair[0], len(live)))
     result: list[Any] = []
-    for element in named:
-        place = live.get(identity(element))
-        while others and place is not None and live.get(identity(others[0]), place) < place:
-            result.append(others.pop(0))
+    for which, element in named:
+        place = live.get(which)
+        while others and place is not None and live.get(others[0][0], place) < place:
+            result.append(others.pop(0)[1])
         result.append(element)
-    return result + others
+    return result + [element for _, element in others]
+
+
+def _places(elements: list[Any], identity: Identity) -> dict[Any, int]:
+    """Where each is found first."""
+    places: dict[Any, int] = {}
+    for place, element in enumerate(elements):
+        places.setdefault(identity(element), place)
+    return places
 
 
 def _distinct(values: list[Any]) -> list[Any]:

@@ -7,6 +7,7 @@ Everything here is pure.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from twinplane.controlplane.api.patch.field_set import FIELD, KEYS, SELF, VALUE,
 from twinplane.controlplane.api.types.schema import Schema
 
 LEAF, MAP, LIST = "leaf", "map", "list"
+ELEMENTS = 1024
 
 
 class _Missing:
@@ -52,8 +54,19 @@ def element_of(item: Any, schema: Schema) -> str:
     """The path element of a list item. Items without a key that has no default get null for it."""
     if schema.list_type == "set" or not isinstance(item, dict):
         return VALUE + orjson.dumps(item, option=orjson.OPT_SORT_KEYS).decode()
-    keys = {key: item.get(key, default_of(schema.items, key)) for key in schema.list_map_keys}
-    return KEYS + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
+    keys = schema.list_map_keys
+    values = tuple([item[key] if key in item else default_of(schema.items, key) for key in keys])
+    if all(type(value) is str for value in values):
+        return _element_of_keys(keys, values)
+    return _keys_text(keys, values)
+
+
+def _keys_text(keys: tuple[str, ...], values: tuple[Any, ...]) -> str:
+    return KEYS + orjson.dumps(dict(zip(keys, values, strict=True)), option=orjson.OPT_SORT_KEYS).decode()
+
+
+_element_of_keys = lru_cache(maxsize=ELEMENTS)(_keys_text)
+"""The same few names and types come again and again. Of texts only: others may be equal and not the same."""
 
 
 def default_of(schema: Schema | None, key: str) -> Any:
@@ -149,18 +162,30 @@ def _compare(old: Any, new: Any, schema: Schema | None) -> Changes:
 def _compare_maps(old: dict[str, Any], new: dict[str, Any], schema: Schema | None) -> Changes:
     changed: FieldSet = {}
     removed: FieldSet = {}
-    for name in old.keys() | new.keys():
-        before, after = old.get(name, MISSING), new.get(name, MISSING)
-        if before == after:
+    for name, after in new.items():
+        before = old.get(name, MISSING)
+        if before is after or before == after:
             continue
-        if schema is not None:
-            before, after = _present(before, after, name, schema), _present(after, before, name, schema)
-        more, less = _compare(before, after, property_of(schema, name))
-        if more is not None:
-            changed[FIELD + name] = more
-        if less is not None:
-            removed[FIELD + name] = less
+        if isinstance(after, dict | list) or isinstance(before, dict | list):
+            _compare_field(name, (before, after), schema, changed, removed)
+        else:
+            changed[FIELD + name] = {}
+    for name in old.keys() - new.keys():
+        _compare_field(name, (old[name], MISSING), schema, changed, removed)
     return changed or None, removed or None
+
+
+def _compare_field(
+    name: str, values: tuple[Any, Any], schema: Schema | None, changed: FieldSet, removed: FieldSet
+) -> None:
+    before, after = values
+    if schema is not None:
+        before, after = _present(before, after, name, schema), _present(after, before, name, schema)
+    more, less = _compare(before, after, property_of(schema, name))
+    if more is not None:
+        changed[FIELD + name] = more
+    if less is not None:
+        removed[FIELD + name] = less
 
 
 def _present(value: Any, other: Any, name: str, schema: Schema) -> Any:

@@ -1,1 +1,1 @@
-"""Kubernetes' protobuf encoding, read only: what kubectl's typed commands and Go clients send as request bodies."""
+"""Kubernetes' protobuf encoding, of what kubectl's typed commands and Go clients send and ask to be answered in."""

@@ -21,7 +21,7 @@ MAGIC = b"k8s\0"
 MAX_DEPTH = 100
 """Of messages inside messages. A deep schema of a CustomResourceDefinition has about 40."""
 _FIRST, _SECOND = wire.tag_of(1, wire.BYTES), wire.tag_of(2, wire.BYTES)
-_UNIONS: dict[str, Any] = {
+UNIONS: dict[str, Any] = {
     "apiextensions.k8s.io/v1.JSONSchemaPropsOrArray": None,
     "apiextensions.k8s.io/v1.JSONSchemaPropsOrBool": False,
     "apiextensions.k8s.io/v1.JSONSchemaPropsOrStringArray": None,
@@ -59,7 +59,7 @@ def _read(data: bytes, type: Message, into: Object, depth: int) -> None:
         elif field.shape is Shape.MAP:
             key, value = _entry(field, raw, depth)
             into.setdefault(field.name, {})[key] = value
-        elif field.message and field.message not in _UNIONS:
+        elif field.message and field.message not in UNIONS:
             inner = into.setdefault(field.name, {}) if field.name else into
             _read(raw, message(field.message), inner, depth + 1)
         else:
@@ -89,7 +89,7 @@ def _value(field: Field, raw: Any, depth: int) -> Any:
         return field.conversion.to_json(raw)
     inner: Object = {}
     _read(raw, message(field.message), inner, depth + 1)
-    return _chosen(inner, _UNIONS[field.message]) if field.message in _UNIONS else inner
+    return _chosen(inner, UNIONS[field.message]) if field.message in UNIONS else inner
 
 
 def _chosen(union: Object, empty: Any) -> Any:

@@ -13,7 +13,7 @@ schemas. A field is `name=number:type` with
     `!`             a zero on the wire is told: the Go field is a pointer, or has no `omitempty`
     no name         an embedded struct, whose fields JSON has beside the others
 
-Lists of kinds are left out, for nobody sends them.
+The list of a kind is none of its lines: every one is like every other.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from twinplane.controlplane.api.protobuf.wire import BYTES, VARINT, tag_of
 _FIELD = re.compile(r"([^=]*)=(\d+)(?::([\w./]+))?(\[\]|\{\})?(!)?")
 _META = "meta"
 """The section of apimachinery's meta/v1, whose kinds (DeleteOptions, ...) are part of every group version."""
+
+
+_OF_OBJECT = ("metadata=1:meta.ObjectMeta", "metadata=1:ObjectMeta")
 
 
 class Shape(Enum):
@@ -81,6 +84,8 @@ def _lines() -> dict[str, str]:
         else:
             name, _, fields = line.partition(" ")
             found[f"{section}.{name}"] = fields
+            if fields.startswith(_OF_OBJECT):
+                found.setdefault(f"{section}.{name}List", f"metadata=1:meta.ListMeta items=2:{name}[]")
     return found
 
 
@@ -89,11 +94,18 @@ def names() -> tuple[str, ...]:
     return tuple(_lines())
 
 
+def has_message(api_version: str, kind: str) -> bool:
+    return _name_of_kind(api_version, kind) is not None
+
+
+def _name_of_kind(api_version: str, kind: str) -> str | None:
+    return next((name for name in (f"{api_version}.{kind}", f"{_META}.{kind}") if name in _lines()), None)
+
+
 def name_of_kind(api_version: str, kind: str) -> str:
     """Raises ValueError when there is none."""
-    for name in (f"{api_version}.{kind}", f"{_META}.{kind}"):
-        if name in _lines():
-            return name
+    if (name := _name_of_kind(api_version, kind)) is not None:
+        return name
     raise ValueError(f'no kind "{kind}" is registered for version "{api_version}"')
 
 

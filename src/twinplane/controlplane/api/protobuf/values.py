@@ -1,4 +1,4 @@
-"""What one wire value is in JSON: scalars, and the messages whose Go types write JSON of their own.
+"""What one wire value is in JSON, and the other way: scalars, and the messages whose Go types write JSON of their own.
 
 `CONVERSIONS` is keyed by the type names of `messages.txt`. A result of None is Go's `null`: a zero time, a RawExtension
 with nothing inside. Sources: MarshalJSON of metav1.Time, MicroTime, FieldsV1, resource.Quantity, intstr.IntOrString,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ _GO_ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
 class Conversion(NamedTuple):
     wire_type: int
     to_json: Callable[[Any], Any]
+    to_wire: Callable[[Any], bytes]
+    """What stands behind the tag, without the length. Raises ValueError and TypeError for JSON of another type."""
     zero_may_be_left_out: bool = False
     """Whether `omitempty` has an effect: in Go it has none on structs."""
 
@@ -112,17 +114,58 @@ def _strings(raw: bytes) -> list[str]:
     return [text(value) for tag, value in wire.fields(raw) if tag == _FIRST_BYTES]
 
 
+_TAGS = [wire.varint(tag) for tag in (_FIRST_NUMBER, _SECOND_NUMBER, _FIRST_BYTES, _THIRD_BYTES)]
+_ONE, _TWO, _ONE_BYTES, _THREE_BYTES = _TAGS
+
+
+def _from_moment(value: str) -> bytes:
+    moment = datetime.fromisoformat(value)
+    whole = (moment.replace(microsecond=0) - _EPOCH) // timedelta(seconds=1)
+    return _ONE + wire.varint(whole) + _TWO + wire.varint(moment.microsecond * 1000)
+
+
+def _from_int_or_string(value: int | str) -> bytes:
+    kind, number, string = (1, 0, value) if isinstance(value, str) else (0, value, "")
+    return (
+        _ONE
+        + wire.varint(kind)
+        + _TWO
+        + wire.varint(number)
+        + wire.chunk(_THREE_BYTES, string.encode(errors="replace"))
+    )
+
+
+def _from_text(value: str) -> bytes:
+    return value.encode(errors="replace")
+
+
+def _from_double(value: float) -> bytes:
+    return struct.pack("<d", value)
+
+
+def _from_quantity(value: Any) -> bytes:
+    return wire.chunk(_ONE_BYTES, str(value).encode())
+
+
+def _from_inner_json(value: Any) -> bytes:
+    return wire.chunk(_ONE_BYTES, orjson.dumps(value))
+
+
+def _from_strings(value: list[str]) -> bytes:
+    return b"".join(wire.chunk(_ONE_BYTES, _from_text(each)) for each in value)
+
+
 CONVERSIONS = {
-    "string": Conversion(wire.BYTES, text, True),
-    "bool": Conversion(wire.VARINT, bool, True),
-    "int32": Conversion(wire.VARINT, _int32, True),
-    "int64": Conversion(wire.VARINT, _int64, True),
-    "double": Conversion(wire.FIXED64, _double, True),
-    "bytes": Conversion(wire.BYTES, _base64, True),
-    "time": Conversion(wire.BYTES, _time),
-    "microtime": Conversion(wire.BYTES, _micro_time),
-    "quantity": Conversion(wire.BYTES, _quantity),
-    "intstr": Conversion(wire.BYTES, _int_or_string),
-    "json": Conversion(wire.BYTES, _inner_json),
-    "strings": Conversion(wire.BYTES, _strings),
+    "string": Conversion(wire.BYTES, text, _from_text, True),
+    "bool": Conversion(wire.VARINT, bool, wire.varint, True),
+    "int32": Conversion(wire.VARINT, _int32, wire.varint, True),
+    "int64": Conversion(wire.VARINT, _int64, wire.varint, True),
+    "double": Conversion(wire.FIXED64, _double, _from_double, True),
+    "bytes": Conversion(wire.BYTES, _base64, b64decode, True),
+    "time": Conversion(wire.BYTES, _time, _from_moment),
+    "microtime": Conversion(wire.BYTES, _micro_time, _from_moment),
+    "quantity": Conversion(wire.BYTES, _quantity, _from_quantity),
+    "intstr": Conversion(wire.BYTES, _int_or_string, _from_int_or_string),
+    "json": Conversion(wire.BYTES, _inner_json, _from_inner_json),
+    "strings": Conversion(wire.BYTES, _strings, _from_strings),
 }

@@ -1,7 +1,8 @@
-"""The protobuf wire format: bytes to (tag, value) pairs, and nothing of what they mean.
+"""The protobuf wire format: bytes to (tag, value) pairs and back, and nothing of what they mean.
 
-Called by `decoding` for each message. A value is an int for varints and the bytes themselves for everything else, so
-that the pair is told apart by its tag alone. Errors are `ValueError` in the words of upstream's generated code.
+Called by `decoding` and `encoding` for each message. A value is an int for varints and the bytes themselves for
+everything else, so that the pair is told apart by its tag alone. Errors are `ValueError` in the words of
+upstream's generated code.
 """
 
 from __future__ import annotations
@@ -15,10 +16,29 @@ _LONGEST_VARINT = 70
 _MASK = (1 << 64) - 1
 _FIRST_TAG, _LAST_TAG = 1 << 3, (1 << 32) - 1
 _TRUNCATED = "unexpected EOF"
+_SMALL = [bytes((number,)) for number in range(0x80)]
 
 
 def tag_of(number: int, wire_type: int) -> int:
     return number << 3 | wire_type
+
+
+def varint(number: int) -> bytes:
+    """Negative numbers are those of 64 bits."""
+    number &= _MASK
+    if number < 0x80:
+        return _SMALL[number]
+    found = bytearray()
+    while number >= 0x80:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+def chunk(tag: bytes, content: bytes) -> bytes:
+    """A length-delimited field; `tag` as it is written."""
+    return tag + varint(len(content)) + content
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:

@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from twinplane.controlplane.api.types.schema import Schema
@@ -25,6 +26,7 @@ already: what the first one shares with it, being the very same Python object, i
 where it changed something.
 """
 NOTHING: Object = {}
+SECONDS = 1024
 
 _KINDS = {str: "string", int: "number", float: "number", bool: "bool", list: "array", dict: "object"}
 _LIMITS = {"int32": 1 << 31, "int64": 1 << 63}
@@ -301,9 +303,15 @@ def _base64(value: Any) -> Any:
 
 def _time(value: Any) -> Any:
     if type(value) is str and _SECOND(value):
-        _instant(value)
+        _check_second(value)
         return value
     return _instant(value).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+@lru_cache(maxsize=SECONDS)
+def _check_second(value: str) -> None:
+    """Many objects are written in the same second. Raises ValueError."""
+    _instant(value)
 
 
 def _micro_time(value: Any) -> Any:

@@ -128,6 +128,7 @@ def _resource_type(row: Row, schema: Schema) -> ResourceType:
         storage=stored,
         selectable_fields=(*own_fields, *row.fields.split()),
         persisted=row.persisted,
+        extra={"deprecation": row.deprecated} if row.deprecated else {},
     )
 
 

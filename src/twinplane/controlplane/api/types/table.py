@@ -34,6 +34,8 @@ class Row(NamedTuple):
     stored: tuple[str, str] = ("", "")
     """(group, version) of what is stored, where that is another one."""
     persisted: bool = True
+    deprecated: str = ""
+    """Of what every use of it is warned."""
 
 
 class SubresourceRow(NamedTuple):
@@ -44,6 +46,7 @@ class SubresourceRow(NamedTuple):
     version: str = ""
 
 
+_ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 _MODIFY = ("get", "patch", "update")
 _PROXY = ("create", "delete", "get", "patch", "update")
 _CONNECT = ("create", "get")
@@ -111,9 +114,14 @@ def _review(group: str, plural: str, kind: str, namespaced: bool = False) -> Row
 
 CORE = (
     Row("", "v1", "bindings", "Binding", verbs=CREATE_ONLY, persisted=False),
-    Row("", "v1", "componentstatuses", "ComponentStatus", False, "cs", verbs=READ_ONLY, persisted=False),
+    Row(
+        *("", "v1", "componentstatuses", "ComponentStatus", False, "cs"),
+        verbs=READ_ONLY,
+        persisted=False,
+        deprecated="v1 ComponentStatus is deprecated in v1.19+",
+    ),
     Row("", "v1", "configmaps", "ConfigMap", short="cm"),
-    Row("", "v1", "endpoints", "Endpoints", short="ep"),
+    Row("", "v1", "endpoints", "Endpoints", short="ep", deprecated=_ENDPOINTS),
     Row("", "v1", "events", "Event", short="ev", fields=CORE_EVENT_FIELDS),
     Row("", "v1", "limitranges", "LimitRange", short="limits"),
     Row("", "v1", "namespaces", "Namespace", False, "ns", "", "finalize status", "status.phase", NAMESPACE_VERBS),

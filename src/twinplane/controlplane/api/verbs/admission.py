@@ -6,11 +6,12 @@ the object, all plugins look at it once more.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Literal
+from collections.abc import Hashable, Iterator
+from typing import Literal, NamedTuple
 
 from twinplane.controlplane.admission.contract import AdmissionPlugin, AdmissionRequest
 from twinplane.controlplane.admission.plugin import Plugin
+from twinplane.controlplane.api.objects.collection import Collection
 from twinplane.controlplane.api.runtime import Call, ServerRuntime
 from twinplane.kubeclient.contract import Object
 
@@ -18,6 +19,20 @@ Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 _SYSTEM_FIELDS = ("uid", "creationTimestamp")
 _PLANS = 4096
 """Kinds of requests of which it is remembered whose plug-ins concern them; custom types come and go."""
+
+
+class Step(NamedTuple):
+    """What is known of a plugin for a kind of request before any of them comes."""
+
+    plugin: AdmissionPlugin
+    is_asked: bool
+    """Every time, whether it handles the request."""
+    waits_for: tuple[Collection, ...]
+    """While one of these is empty there is nothing to ask for."""
+    mutates: bool
+    reads: tuple[Collection, ...] | None
+    has_state: bool
+    """Beyond the objects that it reads."""
 
 
 class Admission:
@@ -58,12 +73,14 @@ class Admission:
 
     async def admit(self) -> None:
         """May change the new object in place. Raises what a plugin refuses with."""
-        for plugin in self._handling:
-            await self._admit(plugin)
+        for step in self._handling:
+            if step.mutates:
+                await self._admit(step.plugin)
         if self._request.reinvocation.wanted:
             self._request.reinvocation.running = True
-            for plugin in self._handling:
-                await self._admit(plugin)
+            for step in self._handling:
+                if step.mutates:
+                    await self._admit(step.plugin)
 
     async def _admit(self, plugin: AdmissionPlugin) -> None:
         request = self._request
@@ -89,24 +106,24 @@ class Admission:
         return self._request.reinvocation.wanted
 
     async def validate(self) -> None:
-        for plugin in self._handling:
-            await plugin.validate(self._request)
+        for step in self._handling:
+            await step.plugin.validate(self._request)
 
     @property
     def mutates(self) -> bool:
         """A plugin may change the object."""
-        return any(type(plugin).admit is not Plugin.admit for plugin in self._handling)
+        return any(step.mutates for step in self._handling)
 
     async def state(self) -> Hashable | None:
         """Equal states mean equal verdicts on equal pods; None when that cannot be said of a plugin."""
-        cache = self._runtime.cache
         found: list[Hashable] = []
-        for plugin in self._handling:
-            reads = plugin.reads if isinstance(plugin, Plugin) else None
-            if reads is None or not isinstance(plugin, Plugin):
+        for step in self._handling:
+            if step.reads is None:
                 return None
-            found += (plugin.name, await plugin.state(self._request))
-            found += [cache.collection(resource).revision for resource in reads]
+            found.append(step.plugin.name)
+            if step.has_state and isinstance(step.plugin, Plugin):
+                found.append(await step.plugin.state(self._request))
+            found += [collection.revision for collection in step.reads]
         return tuple(found)
 
     async def run(self) -> None:
@@ -115,20 +132,30 @@ class Admission:
         await self.validate()
 
 
-def _handling(runtime: ServerRuntime, request: AdmissionRequest) -> list[AdmissionPlugin]:
+def _handling(runtime: ServerRuntime, request: AdmissionRequest) -> list[Step]:
     key = (request.operation, request.resource, request.subresource, bool(request.namespace))
     plans = runtime.admission_plans
     plan = plans.get(key)
     if plan is None:
         if len(plans) >= _PLANS:
             plans.clear()
-        plan = plans[key] = tuple(_plan(runtime.admission, request))
-    return [plugin for plugin, is_asked in plan if not is_asked or plugin.handles(request)]
+        plan = plans[key] = tuple(_plan(runtime, request))
+    return [step for step in plan if not step.is_asked or (all(step.waits_for) and step.plugin.handles(request))]
 
 
-def _plan(plugins: Iterable[AdmissionPlugin], request: AdmissionRequest) -> Iterator[tuple[AdmissionPlugin, bool]]:
-    """Without those that will never handle such a request; True: it must be asked every time."""
-    for plugin in plugins:
-        by_type = isinstance(plugin, Plugin) and plugin.by_type
-        if not by_type or plugin.handles(request):
-            yield plugin, not by_type
+def _plan(runtime: ServerRuntime, request: AdmissionRequest) -> Iterator[Step]:
+    """Without the plugins that will never handle such a request."""
+    collection = runtime.cache.collection
+    for plugin in runtime.admission:
+        if not isinstance(plugin, Plugin):
+            yield Step(plugin, True, (), True, None, False)
+        elif not plugin.by_type or plugin.handles(request):
+            kind = type(plugin)
+            yield Step(
+                plugin,
+                is_asked=not plugin.by_type,
+                waits_for=tuple(map(collection, plugin.waits_for)),
+                mutates=kind.admit is not Plugin.admit,
+                reads=None if plugin.reads is None else tuple(map(collection, plugin.reads)),
+                has_state=kind.state is not Plugin.state,
+            )

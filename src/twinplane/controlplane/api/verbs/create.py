@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from random import Random
 
 import orjson
@@ -37,42 +36,47 @@ async def create(call: Call) -> Response:
     if call.name or (call.type.resource.namespaced and not call.namespace):
         raise ApiError("MethodNotAllowed", "the server does not allow this method on the requested resource")
     options = write_options(call.request, "CreateOptions")
-    key = replicas.key_of(call, options)
-    pod = None if key is None else await replicas.prepared(call, key, options, now(call.runtime))
-    if pod is not None:
+    asked = replicas.asked_for(call, options)
+    pod = None if asked is None else await replicas.prepared(call, asked.key, options, now(call.runtime))
+    if asked is not None and pod is not None:
         pod["metadata"]["uid"] = _uid(call.runtime.random)
-        _name(call, pod["metadata"])
-        return written(call, await _store_named(call, pod, options, generated=True), 201)
+        if asked.name:
+            pod["metadata"]["name"] = asked.name
+        else:
+            _name(call, pod["metadata"])
+        answer = written(call, await _store_named(call, pod, options, generated=not asked.name), 201)
+        answer.name = pod["metadata"]["name"]
+        return answer
     body = call.to_stored(decode_body(call, options))
-    return written(call, await create_stored(call, body, options, key=key), 201)
+    return written(call, await create_stored(call, body, options, asked=asked), 201)
 
 
 async def create_stored(
-    call: Call, body: Object, options: WriteOptions, *, track: bool = True, key: Hashable | None = None
+    call: Call, body: Object, options: WriteOptions, *, track: bool = True, asked: replicas.Asked | None = None
 ) -> bytes:
     """Store a decoded body of the stored type. Raises AlreadyExists, Invalid and whatever admission says.
 
-    `key` is what the prepared pod is remembered by, for those that are like it.
+    `asked` is what the prepared pod is remembered by, for those that are like it.
     """
     _begin(call, body)
     metadata = body["metadata"]
     generated = not metadata.get("name") and bool(metadata.get("generateName"))
     if generated:
         _name(call, metadata)
-    if key is not None and generated:
-        await _prepare_template(call, body, options, key)
+    if asked is not None and generated != bool(asked.name) and replicas.comes_again(call, asked):
+        await _prepare_template(call, body, options, asked)
     else:
         await _prepare(call, body, options, track=track, generated=generated)
     return await _store_named(call, body, options, generated=generated)
 
 
-async def _prepare_template(call: Call, body: Object, options: WriteOptions, key: Hashable) -> None:
+async def _prepare_template(call: Call, body: Object, options: WriteOptions, asked: replicas.Asked) -> None:
     state = await replicas.state_of(call, body, options)
     before = frozenset(call.annotations)
-    await _prepare(call, body, options, track=True, generated=True)
+    await _prepare(call, body, options, track=True, generated=not asked.name)
     if state is None or call.warnings or await replicas.state_of(call, body, options) != state:
         return
-    replicas.remember(call, key, body, state, before)
+    replicas.remember(call, asked.key, body, state, before)
 
 
 def _name(call: Call, metadata: Object) -> None:

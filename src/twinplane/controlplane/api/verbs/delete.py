@@ -13,6 +13,7 @@ from twinplane.controlplane.api import bodies
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import encode, list_bytes, stamp
 from twinplane.controlplane.api.extensions.customresources.definition import begin_deletion
+from twinplane.controlplane.api.extensions.customresources.selecting import chosen
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.selection import select
 from twinplane.controlplane.api.options import DeleteOptions, delete_options, dumped, list_options
@@ -22,7 +23,6 @@ from twinplane.controlplane.api.verbs.get import found
 from twinplane.controlplane.api.verbs.write import (
     ATTEMPTS,
     modified,
-    precondition_failed,
     settle,
     written,
 )
@@ -102,10 +102,19 @@ async def delete_stored(call: Call, options: DeleteOptions) -> tuple[bool, bytes
 
 
 def _check_preconditions(call: Call, options: DeleteOptions, entry: Entry) -> None:
-    if options.uid is not None and options.uid != entry.uid:
-        raise precondition_failed(call, "UID", options.uid, entry.uid)
-    if options.resource_version is not None and options.resource_version != str(entry.revision):
-        raise precondition_failed(call, "ResourceVersion", options.resource_version, str(entry.revision))
+    """In the words of rest.BeforeDelete, which takes the kind for the resource."""
+    checks = (
+        ("UID", options.uid, entry.uid, "deleted and then recreated"),
+        ("ResourceVersion", options.resource_version, str(entry.revision), "modified"),
+    )
+    resource = call.stored.resource
+    for what, wanted, actual, happened in checks:
+        if wanted is not None and wanted != actual:
+            why = (
+                f"the {what} in the precondition ({wanted}) does not match the {what} in record ({actual}). The object "
+                f"might have been {happened}"
+            )
+            raise conflict(resource.group, resource.kind, call.name, why)
 
 
 def _marked(call: Call, body: Object, options: DeleteOptions) -> Object | None:
@@ -208,7 +217,7 @@ async def delete_collection(call: Call) -> Response:
     listed = list_options(call.request.query, watch=False)
     selection = select(call.type, call.namespace, listed.label_selector, listed.field_selector)
     collection = call.runtime.cache.collection(call.stored.resource)
-    entries = collection.select(selection)
+    entries = await chosen(call, selection, collection.select(selection))
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def one(entry: Entry) -> bytes | None:

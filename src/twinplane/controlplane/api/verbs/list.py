@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from twinplane.controlplane.api.bodies import Malformed, parse_json
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import list_pieces
 from twinplane.controlplane.api.extensions.customresources.conversion import learn
+from twinplane.controlplane.api.extensions.customresources.selecting import chosen
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.keys import prefix_of
 from twinplane.controlplane.api.objects.selection import Selection, select
@@ -23,6 +24,8 @@ from twinplane.controlplane.store.contract import Compacted, FutureRevision
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, bad_request
 
+_OF_VERSION = "(version meta.k8s.io/v1)"
+_URL_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 FRESH_SECONDS = 3.0
 """How long a read waits for a revision that this server has not seen yet."""
 _TOO_OLD_CONTINUE = (
@@ -65,7 +68,9 @@ async def list_(call: Call) -> Response:
     options = list_options(query, watch=False)
     selection = select(call.type, call.namespace, options.label_selector, options.field_selector)
     start = await _start(call, options)
-    page = await read_page(call, selection, start, options.limit)
+    page = await read_page(call, selection, start, 0 if selection.shown else options.limit)
+    if selection.shown:
+        page = _page(await chosen(call, selection, page.entries), page.revision, selection, options.limit)
     token = _token(call, page) if page.more else ""
     await learn(call.type, (entry.value for entry in page.entries))
     return _answer(call.view(), page, token)
@@ -135,7 +140,7 @@ def _page(entries: list[Entry], at: int, selection: Selection, limit: int) -> Pa
     if not limit or len(entries) <= limit:
         return Page(entries, at, False, None)
     # As upstream: what remains is only told where it can be counted without selecting.
-    remaining = None if selection.tests else len(entries) - limit
+    remaining = None if selection.chooses else len(entries) - limit
     return Page(entries[:limit], at, True, remaining)
 
 
@@ -151,15 +156,25 @@ def _encode_token(at: int, after: str) -> str:
 
 def _decode_token(text: str) -> Start:
     """Raises BadRequest. A revision of -1 means now, without consistency."""
+    odd = next((index for index, character in enumerate(text) if character not in _URL_SAFE), None)
+    if odd is not None or len(text) % 4 == 1:
+        where = len(text) - 1 if odd is None else odd
+        raise bad_request(f"continue key is not valid: illegal base64 data at input byte {where}")
     try:
-        token = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        version, at, after = token["v"], token["rv"], token["start"]
-    except (binascii.Error, ValueError, TypeError, KeyError) as error:
+        token = parse_json(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except Malformed as error:
         raise bad_request(f"continue key is not valid: {error}") from None
+    version, at, after = (
+        (token.get(field) for field in ("v", "rv", "start")) if isinstance(token, dict) else ("", 0, "")
+    )
     if version != "meta.k8s.io/v1":
-        raise bad_request(f"continue key is not valid: server does not recognize this encoded version {version}")
-    if not isinstance(at, int) or at == 0 or not isinstance(after, str) or not after or ".." in after.split("/"):
-        raise bad_request("continue key is not valid: incorrect encoded start resourceVersion")
+        raise bad_request(f"continue key is not valid: server does not recognize this encoded version {version or ''}")
+    if not isinstance(at, int) or at == 0:
+        raise bad_request(f"continue key is not valid: incorrect encoded start resourceVersion {_OF_VERSION}")
+    if not after:
+        raise bad_request(f"continue key is not valid: encoded start key empty {_OF_VERSION}")
+    if not isinstance(after, str) or {"", ".", ".."} & set(after.removesuffix("\0").lstrip("/").split("/")):
+        raise bad_request(f"continue key is not valid: {after}")
     return Start(max(at, 0), after.removesuffix("\0").lstrip("/"))
 
 

@@ -7,19 +7,25 @@ from typing import Any
 
 from twinplane.controlplane.api import bodies, ownership
 from twinplane.controlplane.api.contract import Response
-from twinplane.controlplane.api.objects.entry import Entry
+from twinplane.controlplane.api.encoding import dump
 from twinplane.controlplane.api.options import WriteOptions, invalid_options, write_options
 from twinplane.controlplane.api.patch import json_patch, merge_patch, server_side_apply, strategic
 from twinplane.controlplane.api.runtime import Call
+from twinplane.controlplane.api.strictness import (
+    duplicate_yaml_keys,
+    go_text,
+    json_patch_problems,
+    repeated_keys,
+    warnings_of,
+)
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.types.decoding import NOTHING
 from twinplane.controlplane.api.verbs.create import create_stored
 from twinplane.controlplane.api.verbs.get import missing
 from twinplane.controlplane.api.verbs.write import Update, check_fields, update_stored, written
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.errors import ApiError, FieldError, bad_request
+from twinplane.kubeclient.errors import ApiError, FieldError, bad_request, invalid
 from twinplane.kubeclient.meta import copied
-from twinplane.kubeclient.resources import PODS
 
 JSON, MERGE = "application/json-patch+json", "application/merge-patch+json"
 STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
@@ -37,15 +43,17 @@ async def patch(call: Call) -> Response:
     if media == APPLY:
         return await _apply(call, options)
     apply = patch_function(call, media, call.type)
-    shares = media == STRATEGIC and call.subresource == "status" and call.stored.resource == PODS
+    problems = _problems(call, media) if options.field_validation != "Ignore" else []
+    # Defaults are set, in place, in all that may be changed; custom types are pruned as a whole.
+    is_status = call.subresource == "status" and bool(call.type.schema.reference) and call.type.storage is None
 
-    def change(entry: Entry) -> Object:
-        old = _with_own_status(entry.peek()) if shares else entry.parsed()
-        return call.to_stored(_patched(call, apply, call.to_requested(old), options))
+    def change(old: Object) -> Object:
+        own = _with_own_status(old) if is_status else copied(old)
+        return call.to_stored(_patched(call, apply, call.to_requested(own), options, problems))
 
     if call.entry() is None:
         raise missing(call)
-    return written(call, await update_stored(call, Update(change, options, shares=shares)))
+    return written(call, await update_stored(call, Update(change, options)))
 
 
 def _with_own_status(shared: Object) -> Object:
@@ -80,21 +88,46 @@ def patch_function(call: Call, media: str, type: ResourceType | None) -> Patch:
         raise bad_request(f"error decoding patch: {error}") from None
     if media == JSON:
         return lambda old: json_patch.apply(old, body)
+    first = [body]
+
+    def fresh() -> Any:
+        """Applying a patch uses it up."""
+        return first.pop() if first else bodies.parse_json(call.request.body)
+
     if media == STRATEGIC:
         schema = None if type is None else type.schema
-        return lambda old: strategic.apply(old, body, schema)
-    return lambda old: merge_patch.apply(old, body)
+        return lambda old: strategic.apply(old, fresh(), schema)
+    return lambda old: merge_patch.apply(old, fresh())
 
 
-def _patched(call: Call, apply: Patch, old: Object, options: WriteOptions) -> Object:
+def _problems(call: Call, media: str) -> list[str]:
+    """Of the patch itself: keys that come twice, and what is no part of an operation."""
+    data = call.request.body
+    body = bodies.parse_json(data)
+    return json_patch_problems(data, body) if media == JSON else repeated_keys(data, body, "")
+
+
+def _patched(call: Call, apply: Patch, old: Object, options: WriteOptions, problems: list[str]) -> Object:
     new = apply(old)
     kind, version = call.type.resource.kind, call.type.resource.version
     if not isinstance(new, dict):
         raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: the patch is not an object')
     check_identity(call, new)
     # Another version's form of an object has not been decoded before.
-    check_fields(call, call.type, new, options, lambda: apply(old), base=NOTHING if call.type.storage else old)
+    base = NOTHING if call.type.storage else old
+    try:
+        check_fields(call, call.type, new, options, lambda: apply(old), duplicates=problems, base=base)
+    except ApiError as error:
+        why = error.message.removeprefix(f'{kind} in version "{version}" cannot be handled as a {kind}: ')
+        raise _unfit(call, why, apply(old)) from None
     return new
+
+
+def _unfit(call: Call, why: str, new: Object) -> ApiError:
+    """Of what a patch makes that is no object of its kind: upstream shows it, or a strategic patch as Go prints it."""
+    strategic_patch = bodies.media_type(call.request.headers.get("content-type", "")) == STRATEGIC
+    shown = go_text(bodies.parse_json(call.request.body)) if strategic_patch else dump(new).decode()
+    return invalid("", "", "", [FieldError("FieldValueInvalid", "patch", why, shown)])
 
 
 def check_identity(call: Call, new: Object) -> None:
@@ -128,7 +161,7 @@ async def _apply(call: Call, options: WriteOptions) -> Response:
     check_fields(call, call.type, wanted, options, lambda: _applied_body(call))
     while call.entry() is not None or call.subresource:
         update = Update(
-            lambda entry: _merged(call, call.to_requested(entry.parsed()), wanted, options), options, track=False
+            lambda old: _merged(call, call.to_requested(copied(old)), wanted, options), options, track=False
         )
         try:
             return written(call, await update_stored(call, update))
@@ -142,11 +175,11 @@ async def _apply(call: Call, options: WriteOptions) -> Response:
 
 def _check_strictly(call: Call, options: WriteOptions) -> None:
     """Keys that occur twice: refused by field validation Strict, warned of by Warn."""
-    problem = bodies.duplicate_yaml_keys(call.request.body) if options.field_validation != "Ignore" else ""
+    problem = duplicate_yaml_keys(call.request.body) if options.field_validation != "Ignore" else ""
     if problem and options.field_validation == "Strict":
         raise bad_request(f"error strict decoding YAML: {problem}")
     if problem:
-        call.warnings.append(problem.replace("\n", " "))
+        call.warnings += warnings_of(problem)
 
 
 def _merged(call: Call, live: Object | None, wanted: Object, options: WriteOptions) -> Object:

@@ -18,7 +18,7 @@ from twinplane.controlplane.api.verbs.update import fit_name
 from twinplane.controlplane.api.verbs.write import Update, now, update_stored
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, FieldError, conflict, invalid
-from twinplane.kubeclient.meta import with_condition
+from twinplane.kubeclient.meta import copied, with_condition
 from twinplane.kubeclient.resources import POD_DISRUPTION_BUDGETS
 
 CREATED: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
@@ -38,7 +38,7 @@ async def bind(call: Call) -> Response:
     if not target.get("name"):
         raise invalid("", "Binding", call.name, [FieldError("FieldValueRequired", "target.name")])
     await Admission(call, "CREATE", binding, None, options.body(), dry_run=options.dry_run).run()
-    await update_stored(call, Update(lambda entry: _bound(call, entry.peek(), binding), options, own=True))
+    await update_stored(call, Update(lambda old: _bound(call, old, binding), options, own=True))
     return respond(CREATED, 201)
 
 
@@ -66,8 +66,9 @@ def _bound(call: Call, pod: Object, binding: Object) -> Object:
             metadata[field] = {**(metadata.get(field) or {}), **binding["metadata"][field]}
     scheduled: Object = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now(call.runtime)}
     scheduled["lastProbeTime"] = None
-    status = pod.get("status") or {}
-    status = {**status, "conditions": with_condition(status.get("conditions") or [], scheduled)}
+    # A nomination has served its purpose.
+    status = {key: value for key, value in (pod.get("status") or {}).items() if key != "nominatedNodeName"}
+    status["conditions"] = with_condition(status.get("conditions") or [], scheduled)
     return {**pod, "metadata": metadata, "spec": spec, "status": status}
 
 
@@ -85,7 +86,7 @@ async def evict(call: Call) -> Response:
         deletion = replace(deletion, uid=deletion.uid or pod["metadata"]["uid"])
     if not deletion.dry_run and not deletion.resource_version:
         # Not below a precondition on the revision, which this write would break.
-        await update_stored(call, Update(lambda entry: _disrupted(call, entry.peek()), options, own=True))
+        await update_stored(call, Update(lambda old: _disrupted(call, old), options, own=True))
     await delete_stored(_of_pod(call), deletion)
     return respond(CREATED, 201)
 
@@ -125,7 +126,7 @@ async def _spend_budget(call: Call, pod: Object, options: WriteOptions) -> None:
         group=resource.group, resource=resource.plural, name=name, subresource="status", verb="update"
     )
     of_budget = replace(call, route=route, type=budgets, stored=budgets)
-    spend = Update(lambda entry: _spent(call, entry.parsed(), pod["metadata"]["name"]), options, own=True)
+    spend = Update(lambda old: _spent(call, copied(old), pod["metadata"]["name"]), options, own=True)
     await update_stored(of_budget, spend)
 
 

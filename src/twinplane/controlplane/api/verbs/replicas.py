@@ -1,8 +1,9 @@
 """Pods made from one template: what admission and validation made of the first one holds for the next.
 
-A ReplicaSet of a thousand sends a thousand times the same bytes. Name, uid and time apart, the API server makes the
-same of them each time, as long as nothing changed that its rules and plugins look at (`Plugin.reads`). So the prepared
-pod is remembered together with the state that it was prepared in, and the next one shares its spec. `create` asks.
+A ReplicaSet of a thousand sends a thousand times the same bytes, others the same bytes but for the name. Name, uid and
+time apart, the API server makes the same of them each time, as long as nothing changed that its rules and plugins look
+at (`Plugin.reads`). So the prepared pod is remembered together with the state that it was prepared in, and the next one
+shares its spec. `create` asks.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable
 from typing import NamedTuple
 
+import orjson
+
 from twinplane.controlplane.api.options import WriteOptions
 from twinplane.controlplane.api.runtime import Call
+from twinplane.controlplane.api.types.validation.names import dns_label
 from twinplane.controlplane.api.verbs.admission import Admission
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.resources import PODS
@@ -22,6 +26,13 @@ _OWN = frozenset(("name", "uid", "creationTimestamp", "managedFields"))
 """Of metadata, what each pod has for itself."""
 
 
+class Asked(NamedTuple):
+    """Equal keys ask for equal pods; `name` is empty when it is to be generated."""
+
+    key: Hashable
+    name: str
+
+
 class Template(NamedTuple):
     pod: Object
     """Shared by all that are made of it: never changed."""
@@ -30,13 +41,52 @@ class Template(NamedTuple):
     """What admission had to say to the audit log."""
 
 
-def key_of(call: Call, options: WriteOptions) -> Hashable | None:
-    """Equal keys ask for equal pods; None where nothing is remembered."""
-    if call.stored.resource != PODS or options.dry_run or call.user.extra:
+def asked_for(call: Call, options: WriteOptions) -> Asked | None:
+    """None where nothing is remembered."""
+    if call.stored.resource != PODS or options.dry_run:
         return None
+    body = call.request.body
     content_type = call.request.headers.get("content-type", "")
+    name = "" if b'"generateName"' in body else _plain_name(body)
+    if name is None:
+        return None
+    if name:
+        body = body.replace(_quoted(name), b"", 1)
     user = call.user
-    return call.request.body, content_type, call.namespace, options, user.name, user.groups, user.uid
+    extra = tuple(sorted((key, tuple(values)) for key, values in user.extra.items()))
+    who = (user.name, user.groups, user.uid, extra)
+    return Asked((body, content_type, call.namespace, options, who, bool(name)), name)
+
+
+def _plain_name(body: bytes) -> str | None:
+    """Of a pod in JSON, when it is what all rules agree with and stands nowhere else in there; otherwise None."""
+    try:
+        name = orjson.loads(body)["metadata"]["name"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    if not isinstance(name, str) or dns_label(name) or b"\\" in body or body.count(_quoted(name)) != 1:
+        return None
+    return name
+
+
+def _quoted(name: str) -> bytes:
+    return b'"%s"' % name.encode()
+
+
+def comes_again(call: Call, asked: Asked) -> bool:
+    """Whether it is worth to remember what is made of it: of named pods, most are like no other."""
+    templates = call.runtime.templates
+    if not asked.name or asked.key in templates:
+        return True
+    _keep(call, asked.key, None)
+    return False
+
+
+def _keep(call: Call, key: Hashable, template: Template | None) -> None:
+    templates = call.runtime.templates
+    templates[key] = template
+    if len(templates) > TEMPLATES:
+        templates.popitem(last=False)
 
 
 async def state_of(call: Call, pod: Object, options: WriteOptions) -> Hashable | None:
@@ -66,7 +116,4 @@ def remember(call: Call, key: Hashable, pod: Object, state: Hashable, before: Co
     metadata = {name: value for name, value in pod["metadata"].items() if name not in _OWN}
     metadata["managedFields"] = entries
     annotations = {name: value for name, value in call.annotations.items() if name not in before}
-    templates = call.runtime.templates
-    templates[key] = Template({**pod, "metadata": metadata}, state, annotations)
-    if len(templates) > TEMPLATES:
-        templates.popitem(last=False)
+    _keep(call, key, Template({**pod, "metadata": metadata}, state, annotations))

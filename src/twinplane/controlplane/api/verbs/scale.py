@@ -8,7 +8,6 @@ import orjson
 
 from twinplane.controlplane.api import bodies
 from twinplane.controlplane.api.contract import Response
-from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.options import WriteOptions, write_options
 from twinplane.controlplane.api.runtime import Call, respond
 from twinplane.controlplane.api.types.scaling import from_scale, to_scale
@@ -18,6 +17,7 @@ from twinplane.controlplane.api.verbs.update import fit_name
 from twinplane.controlplane.api.verbs.write import Update, update_stored
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import FieldError, bad_request, invalid
+from twinplane.kubeclient.meta import copied
 
 _SCALE = ("autoscaling", "v1", "Scale")
 
@@ -67,8 +67,8 @@ def _decode(call: Call, scale: Object) -> None:
 
 
 async def _write(call: Call, change: Callable[[Object], Object], options: WriteOptions) -> Response:
-    def scaled(entry: Entry) -> Object:
-        body = call.to_requested(entry.parsed())
+    def scaled(old: Object) -> Object:
+        body = call.to_requested(copied(old))
         scale = change(to_scale(call.type, body))
         result = from_scale(call.type, body, scale)
         metadata = result["metadata"] = dict(result["metadata"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from twinplane.controlplane.api.contract import Response
-from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.options import WriteOptions, write_options
 from twinplane.controlplane.api.runtime import Call
 from twinplane.controlplane.api.verbs.create import create_stored
@@ -30,7 +29,7 @@ async def update(call: Call) -> Response:
         return await _create(call, wanted, options)
     first = [wanted]
 
-    def change(_: Entry) -> Object:
+    def change(_: Object) -> Object:
         """Whoever lost against another write begins anew with what was sent."""
         return first.pop() if first else _wanted(call, options)
 

@@ -12,13 +12,14 @@ import orjson
 
 from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import watch_event
-from twinplane.controlplane.api.extensions.customresources.conversion import ConvertingStream
+from twinplane.controlplane.api.extensions.customresources.selecting import ConvertingStream
+from twinplane.controlplane.api.objects.entry import Change
 from twinplane.controlplane.api.objects.selection import Selection, select
 from twinplane.controlplane.api.objects.watching import TooOld, Watcher, added
 from twinplane.controlplane.api.options import ListOptions, list_options, revision
 from twinplane.controlplane.api.runtime import Call
 from twinplane.controlplane.api.verbs.list import fresh
-from twinplane.controlplane.api.views import Accepted, View
+from twinplane.controlplane.api.views import View
 from twinplane.kubeclient.errors import ApiError, expired
 
 MIN_SECONDS = 1800
@@ -34,17 +35,18 @@ async def watch(call: Call) -> Response:
     try:
         await fresh(call, asked)
         converts = "converter" in call.type.extra
-        as_stored = View(call.stored, Accepted(), "", view.rules, view.clock, as_stored=True)
-        if call.request.shares and view.shows_stored_bytes and not converts:
+        if converts:
+            view = replace(view, shared=True, follows=True)
+        elif call.request.shares and view.shows_stored_bytes:
             view = replace(view, shared=True)
-        watcher = _begin(call, options, selection, as_stored if converts else view, asked)
+        watcher = _begin(call, options, selection, view, asked)
     except TooOld as error:
         return Response(200, stream=_only(_error_event(expired(str(error)))))
     except ApiError as error:
         return Response(200, stream=_only(_error_event(error)))
     seconds = options.timeout_seconds or MIN_SECONDS * (1 + call.runtime.random.random())
     stream = Limited(watcher, seconds)
-    return Response(200, stream=ConvertingStream(stream, call.type, view.render) if converts else stream)
+    return Response(200, stream=ConvertingStream(stream, call, selection, view) if converts else stream)
 
 
 def _begin(call: Call, options: ListOptions, selection: Selection, view: View, asked: int) -> Watcher:
@@ -52,13 +54,17 @@ def _begin(call: Call, options: ListOptions, selection: Selection, view: View, a
     cache = call.runtime.cache
     stored = call.stored.resource
     hub = cache.hub(stored)
-    initial: Iterable[bytes]
+    initial: Iterable[Any]
     if options.send_initial_events or (options.send_initial_events is None and not asked):
-        initial = added(cache.collection(stored).select(selection), view)
+        present = cache.collection(stored).select(selection)
+        initial = [[Change(entry.revision, entry, None) for entry in present]] if view.follows else added(present, view)
+    elif view.follows:
+        initial = [hub.changes_since(asked, selection.namespace)] if asked else ()
     else:
         initial = hub.since(asked, selection, view) if asked else ()
     if options.send_initial_events and options.bookmarks:
-        initial = chain(initial, (view.bookmark(cache.revision, initial_events_end=True),))
+        end = view.bookmark(cache.revision, initial_events_end=True)
+        initial = chain(initial, ([end] if view.follows else end,))
     return hub.add(selection, view, initial, bookmarks=options.bookmarks)
 
 

@@ -16,11 +16,12 @@ from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import dump, stamp, to_store
 from twinplane.controlplane.api.extensions.customresources.conversion import learn
 from twinplane.controlplane.api.objects.entry import Entry
-from twinplane.controlplane.api.objects.keys import key_of
 from twinplane.controlplane.api.options import WriteOptions, revision
 from twinplane.controlplane.api.runtime import Call, ServerRuntime, answer
+from twinplane.controlplane.api.strictness import as_they_come, warnings_of
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.types.decoding import NOTHING
+from twinplane.controlplane.api.types.strategy import is_custom
 from twinplane.controlplane.api.verbs.admission import Admission
 from twinplane.controlplane.api.verbs.get import found
 from twinplane.controlplane.store.contract import RevisionConflict
@@ -42,9 +43,10 @@ _UNCONDITIONAL_REFUSED = frozenset(
 )
 """Types whose updates must name a resourceVersion (upstream's AllowUnconditionalUpdate is false); custom ones, too."""
 
-Change = Callable[[Entry], Object]
-"""The stored object -> what it is to become, in the stored version; nobody else may have a part of it, unless the
-update `shares`.
+Change = Callable[[Object], Object]
+"""The stored object, which is shared with others and stays as it is -> another one, which it is to become.
+
+The new one may share what it leaves alone with the stored one: what comes after it changes nothing in there.
 """
 
 
@@ -55,11 +57,11 @@ def decode_body(call: Call, options: WriteOptions) -> Object:
         # As upstream: there is no strict decoding of protobuf, whatever was asked for.
         options = replace(options, field_validation="Ignore")
 
-    def read() -> Object:
-        return bodies.decode(call.request.body, content_type, call.type, call.runtime.registry)
+    def read(duplicates: list[str] | None = None) -> Object:
+        return bodies.decode(call.request.body, content_type, call.type, call.runtime.registry, duplicates)
 
-    body = read()
-    duplicates = bodies.duplicate_fields(call.request.body) if options.field_validation == "Strict" else []
+    duplicates: list[str] = []
+    body = read(duplicates if options.field_validation != "Ignore" else None)
     check_fields(call, call.type, body, options, read, duplicates=duplicates)
     return body
 
@@ -87,10 +89,10 @@ def check_fields(
         rules.decode(type, body)
     elif rules.decode(type, body, base) and is_checked:
         problems = rules.unknown_fields(type, again(), base)
-    if duplicates and type.schema.reference:
-        problems = bodies.as_they_come(call.request.body, problems, duplicates)
+    if duplicates and type.schema.reference and call.request.method != "PATCH":
+        problems = as_they_come(call.request.body, problems, duplicates)
     elif duplicates:
-        # Custom resources are decoded as they are before anything is known of their fields.
+        # Patches, and custom resources, are decoded as they are before anything is known of their fields.
         problems = [*duplicates, *problems]
     if problems and options.field_validation == "Strict":
         kind, version = type.resource.kind, type.resource.version
@@ -98,7 +100,8 @@ def check_fields(
         raise bad_request(
             f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: {found}'
         )
-    call.warnings += problems
+    for problem in problems:
+        call.warnings += warnings_of(problem)
 
 
 def fit_namespace(call: Call, metadata: dict[str, Any]) -> None:
@@ -139,10 +142,6 @@ class Update:
 
     It always changes something.
     """
-    shares: bool = False
-    """What `change` leaves alone is the stored object's own, shared with others: it and what comes after it change
-    nothing in there. For the statuses of pods, which are most of what a cluster writes.
-    """
 
 
 async def update_stored(call: Call, update: Update) -> bytes:
@@ -160,10 +159,10 @@ async def _update_stored(call: Call, update: Update) -> bytes:
     runtime = call.runtime
     for _ in range(ATTEMPTS):
         entry = found(call)
-        new = update.change(entry)
+        old = entry.peek()
+        new = update.change(old)
         check_preconditions(call, new, entry)
         if not update.own:
-            old = entry.peek() if update.shares else entry.parsed()
             await _prepare(call, update, new, old)
             if new == old:
                 return entry.value
@@ -195,13 +194,12 @@ async def _catch_up(runtime: ServerRuntime, error: RevisionConflict) -> None:
 
 async def _prepare(call: Call, update: Update, new: Object, old: Object) -> None:
     runtime, stored = call.runtime, call.stored
-    if update.shares:
-        new["metadata"] = dict(new["metadata"])
-    metadata = new["metadata"]
+    metadata = new["metadata"] = dict(new["metadata"])
     runtime.rules.prepare_update(stored, new, old, call.subresource)
     metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
     admission = Admission(call, "UPDATE", new, old, update.options.body(), dry_run=update.options.dry_run)
-    if update.shares and admission.mutates:
+    if admission.mutates:
+        # The strategy may have put parts of the old object into the new one.
         new.update(copied(new))
     await admission.admit()
     if admission.changed:
@@ -222,7 +220,7 @@ def check_preconditions(call: Call, new: Object, entry: Entry) -> None:
     if uid and uid != entry.uid:
         raise precondition_failed(call, "UID", uid, entry.uid)
     given = metadata.get("resourceVersion") or ""
-    if given and given != "0" and revision(given) != entry.revision:
+    if given and given != "0" and given != str(entry.revision) and revision(given) != entry.revision:
         raise modified(call)
     if given in ("", "0") and refuses_unconditional(call.stored):
         cause = FieldError("FieldValueInvalid", "metadata.resourceVersion", "must be specified for an update", 0)
@@ -242,9 +240,10 @@ def modified(call: Call) -> ApiError:
 
 def precondition_failed(call: Call, what: str, wanted: str, actual: str) -> ApiError:
     resource = call.type.resource
-    key = key_of(call.stored.resource, call.namespace, call.name)
+    place = f"{resource.group}/{resource.plural}" if is_custom(call.type) else resource.plural
+    key = "/".join(part for part in (place, call.namespace, call.name) if part)
     why = (
-        f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"StorageError: invalid object, Code: 4, Key: /registry/{key}, ResourceVersion: 0, AdditionalErrorMsg: "
         f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}"
     )
     return conflict(resource.group, resource.plural, call.name, why)

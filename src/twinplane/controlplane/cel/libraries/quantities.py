@@ -14,7 +14,7 @@ _LIMIT = 1 << 63
 Amount = dict[str, Any]
 
 
-def _parse(text: str) -> Amount:
+def parsed(text: str) -> Amount:
     return opaque(quantity=quantity.render(quantity.parse(text)))
 
 
@@ -53,7 +53,7 @@ def _sign(value: Fraction) -> int:
 
 
 FUNCTIONS: tuple[Function, ...] = (
-    function("quantity", "string", _QUANTITY, _parse),
+    function("quantity", "string", _QUANTITY, parsed),
     function("isQuantity", "string", "bool", _is_quantity),
     method("sign", _QUANTITY, "int", lambda amount: _sign(_value(amount))),
     method("isInteger", _QUANTITY, "bool", _is_integer),

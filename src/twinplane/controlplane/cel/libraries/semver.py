@@ -20,7 +20,7 @@ _VERSION = re.compile(
 Version = dict[str, Any]
 
 
-def _parse(text: str, normalize: bool = False) -> Version:
+def parsed(text: str, normalize: bool = False) -> Version:
     found = _VERSION(_normalized(text) if normalize else text)
     if found is None:
         raise ValueError(f"invalid semver: {text}")
@@ -38,7 +38,7 @@ def _normalized(text: str) -> str:
 
 def _is_semver(text: str, normalize: bool = False) -> bool:
     try:
-        _parse(text, normalize)
+        parsed(text, normalize)
     except ValueError:
         return False
     return True
@@ -66,8 +66,8 @@ def _comparisons(type: str) -> tuple[Function, ...]:
 
 
 FUNCTIONS = (
-    function("semver", "string", _SEMVER, _parse),
-    function("semver", "string, bool", _SEMVER, _parse),
+    function("semver", "string", _SEMVER, parsed),
+    function("semver", "string, bool", _SEMVER, parsed),
     function("isSemver", "string", "bool", _is_semver),
     function("isSemver", "string, bool", "bool", _is_semver),
     method("major", _SEMVER, "int", lambda version: version["semver"][0]),

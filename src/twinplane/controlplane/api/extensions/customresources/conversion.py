@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
 
-from twinplane.controlplane.api.encoding import watch_event
 from twinplane.controlplane.api.extensions.customresources.values import canonical
 from twinplane.controlplane.api.extensions.dialing import Dialer, Unreachable
 from twinplane.controlplane.api.types.contract import ResourceType
@@ -23,10 +22,13 @@ from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import copied
 
+ATTEMPTS = 8
+"""What one request may need one after the other: its body, the stored object, what becomes of it."""
 REMEMBERED = 20_000
 SECONDS = 30.0
 """Upstream's timeout of one conversion."""
 _BATCH = 500
+Made = TypeVar("Made")
 _VOLATILE = frozenset({"managedFields", "resourceVersion", "generation"})
 
 
@@ -166,36 +168,11 @@ async def learn(type: ResourceType, values: Iterable[bytes]) -> None:
         await converter.fetch(map(orjson.loads, values), type.resource.api_version)
 
 
-class ConvertingStream:
-    """A watch in another version than the stored one: events come as stored and are converted on their way out."""
-
-    def __init__(self, stored: Any, type: ResourceType, render: Callable[[bytes], bytes]) -> None:
-        self._stored = stored
-        self._events = self._convert(type, render)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await anext(self._events)
-
-    async def aclose(self) -> None:
-        await self._events.aclose()
-        await self._stored.aclose()
-
-    async def _convert(self, type: ResourceType, render: Callable[[bytes], bytes]) -> AsyncGenerator[bytes]:
-        async for piece in self._stored:
-            out = []
-            for line in piece.splitlines():
-                event = orjson.loads(line)
-                kind, body = event["type"], event["object"]
-                if kind == "BOOKMARK":
-                    body |= {"apiVersion": type.resource.api_version}
-                    out.append(watch_event(kind, orjson.dumps(body)))
-                elif kind == "ERROR":
-                    out.append(line + b"\n")
-                else:
-                    value = orjson.dumps(body)
-                    await learn(type, [value])
-                    out.append(watch_event(kind, render(value)))
-            yield b"".join(out)
+async def known(make: Callable[[], Made]) -> Made:
+    """What `make` makes, once everything that it needs is converted. Raises ApiError."""
+    for _ in range(ATTEMPTS):
+        try:
+            return make()
+        except ConversionNeeded as needed:
+            await needed.resolve()
+    raise ApiError("InternalError", "Internal error occurred: conversion webhook did not settle")

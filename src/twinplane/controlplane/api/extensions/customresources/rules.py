@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinplane.controlplane.api.extensions.customresources import cel_types
-from twinplane.controlplane.api.extensions.customresources.cost import expression_cost
+from twinplane.controlplane.api.extensions.customresources.estimate import expression_cost
 from twinplane.controlplane.api.extensions.customresources.values import MISSING, Raw, correlation, equal
 from twinplane.controlplane.cel import CompileError, EvaluationError, Optional, Program, compile_expression
 from twinplane.controlplane.cel.program import checked_expression
@@ -73,7 +73,7 @@ def steps_of(raw: Raw, field: str, schema: Raw, *, root: bool = False) -> int:
     kind = cel_types.type_of(schema, root=root)
     optional = ("oldSelf",) if raw.get("optionalOldSelf") and uses_old_self(raw[field]) else ()
     checked = checked_expression(raw[field], {"self": kind, "oldSelf": kind}, optional=optional)
-    return expression_cost(checked, schema)
+    return expression_cost(checked, schema, root=root)
 
 
 def _compile(text: str, schema: Raw, *, root: bool, optional: bool) -> Program:

@@ -58,6 +58,12 @@ def v3_index(registry: Registry) -> Object:
     return {"paths": paths}
 
 
+def v3_hash(registry: Registry, path: str) -> str | None:
+    """What the index says of one document, which changes with it; None for a path that the index does not have."""
+    types = _documents(registry).get(path)
+    return None if types is None else _hash(registry, types)
+
+
 def v3(registry: Registry, path: str) -> bytes | None:
     """The document of `api/v1` or `apis/GROUP/VERSION`; None for a path the index does not have."""
     types = _documents(registry).get(path.strip("/"))

@@ -14,10 +14,9 @@ from twinplane.controlplane.api.types.contract import ResourceType, Subresource
 from twinplane.kubeclient.contract import Resource
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
-_PATCH_TYPES = (
-    *("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"),
-    "application/apply-patch+yaml",
-)
+_CUSTOM_PATCHES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
+_PATCHES = (*_CUSTOM_PATCHES, "application/strategic-merge-patch+json")
+"""kubectl's apply sends a strategic patch wherever that is said to be taken."""
 
 _WRITE = {
     "dryRun": "When present, indicates that modifications should not be persisted. Valid values are: All.",
@@ -79,7 +78,7 @@ def paths_of(
     if resource.namespaced and "list" in served.verbs:
         paths[resource.path()] = _operations(served, ("list",), body, list_body, dialect, everywhere=True)
     for part in served.subresources:
-        operations = _subresource(resource, part, subresources[part.name], dialect)
+        operations = _subresource(served, part, subresources[part.name], dialect)
         paths[f"{place}/{{name}}/{part.name}"] = operations
     return {path: operations for path, operations in paths.items() if len(operations) > 1}
 
@@ -103,24 +102,29 @@ def _operations(
             answer = list_body if verb == "list" else body
             identity = _identity(resource, verb, "ForAllNamespaces" if everywhere else "")
             kind = (resource.group, resource.version, resource.kind)
-            method, operation = _operation(verb, kind, answer, body, dialect)
+            method, operation = _operation(verb, kind, answer, body, dialect, patches=_patches(served))
             result[method] = {"operationId": identity, "tags": [_tag(resource)], **operation}
     return result
 
 
-def _subresource(resource: Resource, part: Subresource, body: str, dialect: Dialect) -> dict[str, Any]:
+def _patches(served: ResourceType) -> tuple[str, ...]:
+    return _PATCHES if served.schema.reference else _CUSTOM_PATCHES
+
+
+def _subresource(served: ResourceType, part: Subresource, body: str, dialect: Dialect) -> dict[str, Any]:
+    resource = served.resource
     names = ["namespace", "name"] if resource.namespaced else ["name"]
     result: dict[str, Any] = {"parameters": [_path_parameter(name, dialect) for name in names]}
     for verb in part.verbs:
         kind = (part.group, part.version or resource.version, part.kind)
-        method, operation = _operation(verb, kind, body, body, dialect)
+        method, operation = _operation(verb, kind, body, body, dialect, patches=_patches(served))
         identity = _identity(resource, verb, part.name.capitalize())
         result[method] = {"operationId": identity, "tags": [_tag(resource)], **operation}
     return result
 
 
 def _operation(
-    verb: str, kind: tuple[str, str, str], answer: str, body: str, dialect: Dialect
+    verb: str, kind: tuple[str, str, str], answer: str, body: str, dialect: Dialect, *, patches: tuple[str, ...]
 ) -> tuple[str, dict[str, Any]]:
     method, action, query = _VERBS[verb]
     parameters = [_query_parameter(name, text, dialect) for name, text in query.items()]
@@ -137,7 +141,8 @@ def _operation(
         verb, _META + "DeleteOptions" if removes else ""
     )
     if sent:
-        _add_body(operation, verb, {"$ref": dialect.value + sent}, dialect)
+        media = patches if verb == "patch" else ("*/*",)
+        _add_body(operation, verb, {"$ref": dialect.value + sent}, dialect, media)
     return method, operation
 
 
@@ -147,8 +152,9 @@ def _response(reference: dict[str, str], dialect: Dialect) -> dict[str, Any]:
     return {"description": "OK", "content": {"application/json": {"schema": reference}}}
 
 
-def _add_body(operation: dict[str, Any], verb: str, reference: dict[str, str], dialect: Dialect) -> None:
-    media = _PATCH_TYPES if verb == "patch" else ("*/*",)
+def _add_body(
+    operation: dict[str, Any], verb: str, reference: dict[str, str], dialect: Dialect, media: tuple[str, ...]
+) -> None:
     if dialect is Dialect.V2:
         body = {
             "name": "body",

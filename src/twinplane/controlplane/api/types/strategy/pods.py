@@ -10,10 +10,21 @@ from twinplane.kubeclient import quantity
 from twinplane.kubeclient.contract import Object
 
 _COMPUTE = ("cpu", "memory")
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "lastProbeTime": None,
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
 
 
 def create_pod(pod: Object) -> None:
-    pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod.get("spec") or {})}
+    spec = pod.get("spec") or {}
+    pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+    if spec.get("schedulingGates"):
+        since = pod["metadata"].get("creationTimestamp")
+        pod["status"]["conditions"] = [{**_GATED, "lastTransitionTime": since}]
 
 
 def update_pod(pod: Object, old: Object) -> None:

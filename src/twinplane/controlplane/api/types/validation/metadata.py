@@ -55,6 +55,9 @@ NAME_RULES: dict[tuple[str, str], NameRule] = {
 """All other kinds: a DNS subdomain."""
 
 
+_COMMON = ("labels", "annotations", "ownerReferences", "finalizers")
+
+
 def validate_create(type: ResourceType, body: Object, errors: Errors) -> None:
     metadata = body.get("metadata") or {}
     _validate_name(type, metadata, errors)
@@ -73,7 +76,10 @@ def validate_update(type: ResourceType, body: Object, old: Object, errors: Error
             shown = ", ".join(f'"{name}"' for name in added)
             detail = "no new finalizers can be added if the object is being deleted, found new finalizers "
             errors.append(forbidden("metadata.finalizers", f"{detail}[]string{{{shown}}}"))
-    _validate_common(metadata, errors)
+    # What the new object shares with the stored one was sound before.
+    changed = {field: metadata.get(field) for field in _COMMON if metadata.get(field) is not before.get(field)}
+    if changed:
+        _validate_common(changed, errors)
 
 
 def _validate_name(type: ResourceType, metadata: dict[str, Any], errors: Errors) -> None:
