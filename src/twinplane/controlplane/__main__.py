@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from twinplane.clock import SystemClock
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.controlplane.process import ControlPlane
 from twinplane.controlplane.store.contract import StoreError
+from twinplane.termination import cancel_on_signals
 
 
 def main() -> int:
@@ -43,9 +43,7 @@ def main() -> int:
 
 async def _until_terminated(configuration: ControlPlaneConfiguration) -> None:
     task = asyncio.create_task(ControlPlane(configuration, SystemClock(), SystemRandom()).run(), name="control plane")
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+    cancel_on_signals(task)
     try:
         await task
     except asyncio.CancelledError:

@@ -34,7 +34,7 @@ def pause_archive(directory: Path) -> Path:
     return archive
 
 
-_COREDNS_DISTRIBUTIONS = ("aiohttp", "dnspython", "orjson")
+_COREDNS_DISTRIBUTIONS = ("aiohttp", "dnspython", "httptools", "orjson")
 _COREDNS_MODULES = ("clock.py", "kubeclient", "nameserver", "dataplane/network/dns")
 
 

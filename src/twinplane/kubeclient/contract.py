@@ -96,6 +96,10 @@ class KubeClient(Protocol):
         """POST; `name` and `subresource` for e.g. pods/NAME/binding or serviceaccounts/NAME/token."""
         ...
 
+    async def create_named(self, resource: Resource, body: Object, namespace: str | None = None) -> str:
+        """As `create`, for who needs nothing of what was made but its name."""
+        ...
+
     async def update(self, resource: Resource, body: Object, *, subresource: str | None = None) -> Object:
         """PUT to the name and namespace in the body's metadata; a stale resourceVersion is a Conflict."""
         ...

@@ -1,9 +1,8 @@
 """A `KubeClient` over HTTP: any API server, ours or upstream's.
 
-Used wherever the API server is in another process. One connection pool, a bound on requests in flight (watches do not
-count: they are as many as their owners hold), errors as `ApiError`, and `ConnectionError` when there was no answer.
-Repeating and reconnecting is left to the caller, which knows whether a request may be repeated. aiohttp is imported on
-entry: it costs a tenth of a second that processes with an in-process client do not have to pay.
+Used wherever the API server is in another process. One pool of connections, a bound on requests in flight (watches do
+not count: they are as many as their owners hold), errors as `ApiError`, and `ConnectionError` when there was no answer.
+Repeating and reconnecting is left to the caller, which knows whether a request may be repeated.
 """
 
 from __future__ import annotations
@@ -11,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.requests import Query, RequestClient
-
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
+from twinplane.kubeclient.wire import Wire
 
 TokenSource = Callable[[], Awaitable[str]]
 """Gives a bearer token that is valid now; caching is its own business."""
@@ -31,6 +28,9 @@ IN_FLIGHT_MAX = 64
 REQUEST_SECONDS = 60.0
 RETRIES_MAX = 10
 ERROR_TEXT_MAX = 1024
+LENGTH_ZERO = "Content-Length: 0\r\n"
+_PATH = "/:%!$&'()*+,;=@~"
+"""Characters of a path that need no quoting, `%` among them: a name is quoted by who puts it there."""
 
 
 class HttpClient(RequestClient):
@@ -52,33 +52,37 @@ class HttpClient(RequestClient):
         server_name: str | None = None,
         acting_as: str = "",
     ) -> None:
-        self._url = url.rstrip("/")
+        parts = urlsplit(url)
+        is_plain = parts.scheme == "http"
+        self._prefix = parts.path.rstrip("/")
+        self._host = parts.hostname or ""
+        self._port = parts.port or (80 if is_plain else 443)
+        self._context = None if is_plain else ssl_context or ssl.create_default_context()
         self._server_name = server_name
-        self._ssl = ssl_context
         self._token_source = token_source
-        self._user_agent = user_agent
-        self._acting_as = acting_as
+        # Compression costs more than it saves on loopback.
+        headers = {
+            "Host": parts.netloc.rpartition("@")[2],
+            "User-Agent": user_agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        if acting_as:
+            headers["Impersonate-User"] = acting_as
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._in_flight = asyncio.Semaphore(in_flight_max)
-        self._open: ClientSession | None = None
+        self._wire: Wire | None = None
 
     async def __aenter__(self) -> HttpClient:
-        import aiohttp
-
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl if self._ssl is not None else True)
-        # Compression costs more than it saves on loopback.
-        headers = {"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
-        if self._acting_as:
-            headers["Impersonate-User"] = self._acting_as
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS)
-        self._open = aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout)
+        self._wire = Wire(self._host, self._port, self._context, self._server_name)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._open is not None:
-            await self._open.close()
-            self._open = None
+        if self._wire is not None:
+            await self._wire.close()
+            self._wire = None
 
     # -- the wire ------------------------------------------------------------------------------------------------
 
@@ -110,56 +114,63 @@ class HttpClient(RequestClient):
         body: Any = None,
         content_type: str = "application/json",
     ) -> Object:
+        wire = self._opened()
+        message = await self._message(method, path, query, body, content_type)
+        async with self._in_flight:
+            try:
+                status, answer = await wire.exchange(message, REQUEST_SECONDS, repeats=method == "GET")
+            except ConnectionError as error:
+                raise ConnectionError(f"{method} {path}: {error}") from error
+        if status >= 400:
+            raise _refusal(status, answer)
         try:
-            async with (
-                self._in_flight,
-                asyncio.timeout(REQUEST_SECONDS),
-                self._answer(method, path, query, body, content_type) as response,
-            ):
-                answer: Object = orjson.loads(await response.read())
+            found: Object = orjson.loads(answer)
         except orjson.JSONDecodeError as error:
             raise ConnectionError(f"{method} {path}: the answer is not JSON: {error}") from None
-        return answer
+        return found
 
     async def _stream(self, path: str, query: Query) -> AsyncGenerator[bytes, None]:
-        async with self._answer("GET", path, query) as response:
-            async for line in _lines(response):
-                yield line
+        wire = self._opened()
+        message = await self._message("GET", path, query)
+        try:
+            connection = await wire.open()
+            try:
+                status = await connection.begin(message)
+                if status >= 400:
+                    raise _refusal(status, await connection.rest())
+                async for line in _lines(connection.pieces()):
+                    yield line
+            finally:
+                connection.abort()
+        except ConnectionError as error:
+            raise ConnectionError(f"GET {path}: {error}") from error
 
-    @asynccontextmanager
-    async def _answer(
+    def _opened(self) -> Wire:
+        if self._wire is None:
+            raise RuntimeError("HttpClient is used outside its `async with`")
+        return self._wire
+
+    async def _message(
         self,
         method: str,
         path: str,
         query: Query | None = None,
         body: Any = None,
         content_type: str = "application/json",
-    ) -> AsyncGenerator[ClientResponse, None]:
-        import aiohttp
-
-        if self._open is None:
-            raise RuntimeError("HttpClient is used outside its `async with`")
-        headers = {}
+    ) -> bytes:
+        """The whole request."""
+        target = quote(self._prefix + path, safe=_PATH)
+        given = {key: value for key, value in (query or {}).items() if value}
+        if given:
+            target = f"{target}?{urlencode(given)}"
+        head = f"{method} {target} HTTP/1.1\r\n{self._headers}"
         if self._token_source is not None:
-            headers["Authorization"] = f"Bearer {await self._token_source()}"
-        if body is not None:
-            headers["Content-Type"] = content_type
-        data = orjson.dumps(body) if body is not None else None
-        params = {key: value for key, value in (query or {}).items() if value}
-        try:
-            async with self._open.request(
-                method,
-                self._url + path,
-                params=params,
-                data=data,
-                headers=headers,
-                server_hostname=self._server_name,
-            ) as response:
-                if response.status >= 400:
-                    raise _refusal(response.status, await response.read())
-                yield response
-        except aiohttp.ClientError as error:
-            raise ConnectionError(f"{method} {path}: {error}") from error
+            head += f"Authorization: Bearer {await self._token_source()}\r\n"
+        if body is None:
+            # Requests that may have a body say so when they have none.
+            return f"{head}{'' if method == 'GET' else LENGTH_ZERO}\r\n".encode()
+        content = orjson.dumps(body)
+        return f"{head}Content-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 def _refusal(code: int, body: bytes) -> ApiError:
@@ -173,11 +184,10 @@ def _refusal(code: int, body: bytes) -> ApiError:
     return ApiError.from_status(status, code)
 
 
-async def _lines(response: ClientResponse) -> AsyncIterator[bytes]:
-    """Objects may be far longer than the line limit of aiohttp's own reader."""
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     rest: list[bytes] = []
-    async for chunk in response.content.iter_any():
-        *whole, last = chunk.split(b"\n")
+    async for piece in pieces:
+        *whole, last = piece.split(b"\n")
         for line in whole:
             rest.append(line)
             joined = b"".join(rest)

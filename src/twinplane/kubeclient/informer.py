@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 PAGE = 500
 """Objects a list request: a page is decoded between turns of the loop, 100,000 objects at once would block it."""
-BACKOFF_SECONDS = (0.8, 30.0)
-"""First and longest pause after a failure, doubling, as client-go's reflector."""
+BACKOFF_SECONDS = (0.8, 2.5)
+"""First and longest pause after a failure, doubling, as client-go's reflector; that waits up to half a minute, for the
+sake of a server that thousands of nodes come back to, where here one process stands for them all."""
 
 Objects = list[Object]
 _Key = tuple[str, str]

@@ -44,12 +44,13 @@ def canonical(text: str | float) -> str:
 
 def milli(text: str | float) -> int:
     """In thousandths, rounded up: the unit of CPU accounting. Raises ValueError."""
-    return _ceiling(parse(text) * 1000)
+    return _milli(text if isinstance(text, str) else _number_text(text))
 
 
 def whole(text: str | float) -> int:
     """In units, rounded up: the unit of bytes and counts. Raises ValueError."""
-    return _ceiling(parse(text))
+    value = parse(text)
+    return value if isinstance(value, int) else _ceiling(value)
 
 
 def format_of(text: str | float) -> Format:
@@ -137,6 +138,11 @@ def _rounded(value: Value) -> Value:
 
 def _ceiling(value: Value) -> int:
     return -(-value.numerator // value.denominator)
+
+
+@lru_cache(maxsize=4096)
+def _milli(text: str) -> int:
+    return _ceiling(parse(text) * 1000)
 
 
 @lru_cache(maxsize=4096)

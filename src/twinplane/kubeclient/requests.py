@@ -109,6 +109,9 @@ class RequestClient(ABC):
         typed = body if subresource else _typed(resource, body)
         return await self._request("POST", resource.path(namespace, name, subresource), body=typed)
 
+    async def create_named(self, resource: Resource, body: Object, namespace: str | None = None) -> str:
+        return name_of(await self.create(resource, body, namespace))
+
     async def update(self, resource: Resource, body: Object, *, subresource: str | None = None) -> Object:
         path = resource.path(namespace_of(body), name_of(body), subresource)
         return await self._request("PUT", path, body=body if subresource == "scale" else _typed(resource, body))

@@ -178,6 +178,9 @@ class MemoryCluster:
             body.setdefault("status", {}).setdefault("phase", "Pending")
         return copied(self._insert(resource, body))
 
+    async def create_named(self, resource: Resource, body: Object, namespace: str | None = None) -> str:
+        return name_of(await self.create(resource, body, namespace))
+
     async def update(self, resource: Resource, body: Object, *, subresource: str | None = None) -> Object:
         await asyncio.sleep(0)
         old = self._existing(resource, name_of(body), namespace_of(body))

@@ -21,6 +21,7 @@ def instance(state: str = "running", instance_id: str = "i-0123") -> dict[str, A
         "private_ip": "192.168.96.10",
         "private_dns_name": NAME,
         "availability_zone": "us-west-2b",
+        "availability_zone_id": "usw2-az2",
     }
 
 
@@ -58,6 +59,8 @@ async def test_a_new_node_learns_where_it_runs() -> None:
             "failure-domain.beta.kubernetes.io/zone": "us-west-2b",
             "topology.kubernetes.io/region": "us-west-2",
             "failure-domain.beta.kubernetes.io/region": "us-west-2",
+            "k8s.io/cloud-provider-aws": "66990c43bceabd79ab8196895199b083",
+            "topology.k8s.aws/zone-id": "usw2-az2",
         }
         assert {entry["type"]: entry["address"] for entry in node["status"]["addresses"]} == {
             "InternalIP": "192.168.96.10",

@@ -201,12 +201,77 @@ async def test_terminated_pods_beyond_the_threshold(clock: VirtualClock) -> None
         assert world.names(PODS) == ["p2", "p3", "p4"]
 
 
-def test_the_shortest_toleration_counts() -> None:
+def test_the_shortest_toleration_of_all_taints_counts() -> None:
+    taints = [{"key": key, "effect": "NoExecute", "timeAdded": "1970-01-01T00:01:40Z"} for key in "ab"]
+    tolerations = [{"key": key, "operator": "Exists", "tolerationSeconds": end} for key, end in (("a", 60), ("b", 30))]
+    assert seconds_left(taints, tolerations, {}, 100.0) == 30.0
+    assert seconds_left(taints[:1], tolerations, {}, 100.0) == 60.0
+    assert seconds_left(taints[:1], [{"operator": "Exists"}], {}, 100.0) is None
+    assert seconds_left(taints[:1], [], {}, 100.0) == 0.0
+
+
+def test_of_several_tolerations_for_one_taint_the_first_counts() -> None:
     taint = {"key": "a", "effect": "NoExecute", "timeAdded": "1970-01-01T00:01:40Z"}
-    tolerations = [{"key": "a", "operator": "Exists", "tolerationSeconds": seconds} for seconds in (60, 30)]
-    assert seconds_left([taint], tolerations, {}, 100.0) == 30.0
-    assert seconds_left([taint], [{"operator": "Exists"}], {}, 100.0) is None
-    assert seconds_left([taint], [], {}, 100.0) == 0.0
+    for_ever, a_minute = {"operator": "Exists"}, {"key": "a", "operator": "Exists", "tolerationSeconds": 60}
+    assert seconds_left([taint], [for_ever, a_minute], {}, 100.0) is None
+    assert seconds_left([taint], [a_minute, for_ever], {}, 100.0) == 60.0
+
+
+@virtual_time
+async def test_evictions_that_are_called_off_are_told(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        tasks = await start(world, clock, silent="")
+        world.cluster.seed(PODS, pod(clock, "p", "n2"))
+        unreachable = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}
+        await world.cluster.patch(NODES, "n2", {"spec": {"taints": [unreachable]}})
+        await world.settle()
+        assert world.events("TaintManagerEviction") == ["Cancelling deletion of Pod default/p"]
+        for task in tasks:
+            task.cancel()
+
+
+@virtual_time
+async def test_an_evicted_node_changes_its_taint_at_once(clock: VirtualClock) -> None:
+    """From unreachable to not-ready, without another turn at the zone's eviction rate."""
+    async with running(clock, build) as world:
+        for number in range(8):
+            world.cluster.seed(NODES, node(clock, f"n{number}"))
+        tasks = [asyncio.create_task(heartbeat(world, f"n{number}")) for number in range(2, 8)]
+        await world.settle(65)
+        assert ("unreachable", "NoExecute") in taints(world, "n0")
+        now = rfc3339(clock.now())
+        conditions = [{"type": "Ready", "status": "False", "lastHeartbeatTime": now, "lastTransitionTime": now}]
+        for name in ("n0", "n1"):
+            await world.cluster.patch(NODES, name, {"status": {"conditions": conditions}}, subresource="status")
+        await world.settle(0.5)
+        assert taints(world, "n0") == taints(world, "n1") == [("not-ready", "NoSchedule"), ("not-ready", "NoExecute")]
+        for task in tasks:
+            task.cancel()
+
+
+@virtual_time
+async def test_nodes_are_told_of_and_labelled(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        body = node(clock, "n1")
+        body["metadata"] |= {"creationTimestamp": rfc3339(clock.now()), "labels": {"kubernetes.io/os": "linux"}}
+        world.cluster.seed(NODES, body)
+        await world.settle()
+        assert world.events("RegisteredNode") == ["Node n1 event: Registered Node n1 in Controller"]
+        assert world.one(NODES, "n1")["metadata"]["labels"]["beta.kubernetes.io/os"] == "linux"
+        await world.cluster.delete(NODES, "n1")
+        await world.settle()
+        assert world.events("RemovingNode") == ["Node n1 event: Removing Node n1 from Controller"]
+
+
+def test_a_rate_that_rises_shortens_the_wait() -> None:
+    zones = Zones()
+    for number in range(60):
+        zones.put(f"a{number}", "a", ready=number >= 40)
+    assert zones.wait("a0", 0.0) == 0.0
+    assert zones.wait("a1", 0.0) == 100.0
+    for number in range(20, 40):
+        zones.put(f"a{number}", "a", ready=True)
+    assert zones.wait("a1", 1.0) == 10.0
 
 
 def test_zone_rates() -> None:

@@ -14,6 +14,7 @@ from twinplane.controlplane.scheduler.planner import Planner
 from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS
 from twinplane.controlplane.scheduler.ranking import Ranking
 from twinplane.controlplane.scheduler.requirements import equalities
+from twinplane.controlplane.scheduler.standing import Standings
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 WEB = {"app": "web"}
@@ -75,3 +76,16 @@ def test_claims_make_no_class() -> None:
     first, second = (pod.shape for pod in made.parse(pod("a", **mounts("c0")), pod("b", **mounts("c1"))))
     assert classes.class_of(first) is classes.class_of(second)
     assert not classes.class_of(first).claims
+
+
+def test_what_nodes_say_is_worked_out_once_for_all_that_ask_for_the_same() -> None:
+    made = World(node("a"), node("b"))
+    standings = Standings(made.snapshot, DEFAULT_PLUGINS)
+    one, same, other = made.parse(
+        pod("one", cpu="1", labels={"app": "one"}, owner="r1"),
+        pod("same", cpu="1", labels={"app": "same"}, owner="r2", namespace="elsewhere"),
+        pod("other", cpu="2", labels={"app": "one"}, owner="r1"),
+    )
+    kept = standings.of(one.shape)
+    assert standings.of(same.shape) is kept
+    assert standings.of(other.shape) is not kept

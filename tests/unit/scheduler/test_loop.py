@@ -176,6 +176,9 @@ async def test_pods_wait_for_their_claims(clock: VirtualClock) -> None:
     async with running(cluster, clock):
         await asyncio.sleep(1)
         assert placed(cluster) == {"p": None}
+        expected = cluster.object(PODS, "p", "default")
+        assert expected is not None
+        assert expected["status"]["nominatedNodeName"] == "a"
         waiting = cluster.object(PERSISTENT_VOLUME_CLAIMS, "data", "default")
         assert waiting is not None
         assert waiting["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == "a"
@@ -224,6 +227,7 @@ async def test_a_provisioner_that_gives_up_sends_the_pod_back(clock: VirtualCloc
         condition = condition_of(body, "PodScheduled")
         assert condition is not None
         assert condition["reason"] == "SchedulerError"
+        assert "nominatedNodeName" not in body["status"]
         await asyncio.sleep(2)
         again = cluster.object(PERSISTENT_VOLUME_CLAIMS, "data", "default")
         assert again is not None

@@ -23,6 +23,7 @@ from twinplane.controlplane.scheduler.planner import Decision, Planner, plan
 from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS
 from twinplane.controlplane.scheduler.plugins.node_volume_limits import attachments
 from twinplane.controlplane.scheduler.ranking import Checks, Ranking
+from twinplane.controlplane.scheduler.standing import Standings
 from twinplane.kubeclient.contract import Object
 
 WEB = {"app": "web"}
@@ -101,14 +102,16 @@ def test_equal_input_gives_an_equal_plan(nodes: list[Object], bodies: list[Objec
 def test_a_ranking_that_followed_agrees_with_a_new_one(
     nodes: list[Object], bodies: list[Object], others: list[Object]
 ) -> None:
-    """The journal, the heaps and the groups are an optimisation: they may not change any answer."""
+    """The journal, the heaps, the groups and what classes share are optimisations: they may not change any answer."""
     world = World(*nodes)
-    followed = [Ranking(made.shape, world.snapshot, DEFAULT_PLUGINS) for made in world.parse(*bodies)]
+    shared = Standings(world.snapshot, DEFAULT_PLUGINS)
+    followed = [Ranking(made.shape, world.snapshot, DEFAULT_PLUGINS, shared) for made in world.parse(*bodies)]
     planner = Planner(world.snapshot)
     for number, made in enumerate(world.parse(*others)):
         planner.place(made)
         if number % 3 == 2:
             world.snapshot.remove_pod(made.uid)
+        followed[number % len(followed)].pick()
     for ranking in followed:
         fresh = Ranking(ranking.shape, world.snapshot, DEFAULT_PLUGINS)
         assert _name(ranking.pick()) == _name(fresh.pick())

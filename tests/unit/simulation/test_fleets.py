@@ -11,6 +11,7 @@ from tests.unit.simulation.world import World, condition, pod
 from twinplane.dataplane.simulation.fleet.failures import Failure, stored
 from twinplane.dataplane.simulation.process import Simulation
 from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import time_of
 from twinplane.kubeclient.resources import CONFIG_MAPS, LEASES, NODES, PODS
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
@@ -225,3 +226,46 @@ async def test_slow_start(clock: VirtualClock) -> None:
         assert world.pod("late")["status"]["phase"] == "Pending"
         await asyncio.sleep(30)
         assert world.pod("late")["status"]["phase"] == "Running"
+
+
+def statuses_written(world: World, name: str) -> int:
+    """How often the kubelet wrote the pod's status; its creation is one more write."""
+    return sum(verb != "create" for verb, resource, of in world.cluster.writes if resource == PODS and of == name)
+
+
+@virtual_time
+async def test_a_pod_that_runs_at_once_says_so_with_one_write(clock: VirtualClock) -> None:
+    world = World.new(clock)
+    async with world.running():
+        await apply(world, fleet(groups=[group()]))
+        await asyncio.sleep(1)
+        await world.create(pod("quick", node=FIRST))
+        await asyncio.sleep(2)
+        assert condition(world.pod("quick"), "Ready") == "True"
+        assert statuses_written(world, "quick") == 1
+
+
+@virtual_time
+async def test_a_pod_that_takes_its_time_is_seen_being_created(clock: VirtualClock) -> None:
+    world = World.new(clock)
+    async with world.running() as simulation:
+        await with_failure(world, simulation, Failure("slowStart", 0, 600, factor=100))
+        await world.create(pod("slow", node=FIRST))
+        await asyncio.sleep(1)
+        (status,) = world.pod("slow")["status"]["containerStatuses"]
+        assert status["state"]["waiting"]["reason"] == "ContainerCreating"
+        assert statuses_written(world, "slow") == 1
+
+
+@virtual_time
+async def test_heartbeats_go_out_together(clock: VirtualClock) -> None:
+    world = World.new(clock)
+    async with world.running():
+        await apply(world, fleet(groups=[group(count=40)]))
+        await asyncio.sleep(20)
+        leases = world.cluster.objects(LEASES)
+        assert len(leases) == 40
+        times = {lease["spec"]["renewTime"] for lease in leases}
+        # Ten seconds at most between two of them, of which the last tenth is drawn, on the half second.
+        assert len(times) <= 4
+        assert all(clock.now() - time_of(text) <= 10 for text in times)

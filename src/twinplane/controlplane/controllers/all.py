@@ -30,6 +30,7 @@ from twinplane.controlplane.controllers.persistentvolume.controller import Persi
 from twinplane.controlplane.controllers.podgc.controller import PodGarbageCollector
 from twinplane.controlplane.controllers.replicaset.controller import ReplicaSetController
 from twinplane.controlplane.controllers.replicaset.kinds import REPLICA_SET_KIND, REPLICATION_CONTROLLER_KIND
+from twinplane.controlplane.controllers.resourceclaim.controller import ResourceClaimController
 from twinplane.controlplane.controllers.resourcequota.controller import ResourceQuotaController
 from twinplane.controlplane.controllers.scales import Scales
 from twinplane.controlplane.controllers.serviceaccount.controller import (
@@ -46,7 +47,7 @@ from twinplane.controlplane.controllers.volumeexpand.controller import VolumeExp
 from twinplane.controlplane.controllers.volumeprotection.attributes_class import AttributesClassProtectionController
 from twinplane.controlplane.controllers.volumeprotection.controller import VolumeProtectionController
 from twinplane.kubeclient.contract import Resource
-from twinplane.kubeclient.resources import VOLUME_ATTRIBUTES_CLASSES
+from twinplane.kubeclient.resources import RESOURCE_CLAIMS, VOLUME_ATTRIBUTES_CLASSES
 
 Types = Callable[[], Iterable[Resource]]
 Recorders = Callable[[str], EventRecorder]
@@ -73,6 +74,7 @@ def controllers(
 
     served = set(types())
     attributes = [AttributesClassProtectionController(context)] if VOLUME_ATTRIBUTES_CLASSES in served else []
+    devices = [ResourceClaimController(of("resource_claim"))] if RESOURCE_CLAIMS in served else []
     scales = Scales(context.client, types)
     tokens = [TokensController(context, mint_token, root_certificate)] if mint_token is not None else []
     return [
@@ -89,6 +91,7 @@ def controllers(
             of("horizontal-pod-autoscaler"), scales, MetricsApi(context.client, scales.resource_of)
         ),
         DisruptionController(of("controllermanager"), scales),
+        *devices,
         # Services
         EndpointSliceController(of("endpoint-slice-controller")),
         EndpointsController(of("endpoint-controller")),

@@ -14,27 +14,34 @@ from twinplane.kubeclient.resources import PODS
 
 T = TypeVar("T")
 
+AT_ONCE_MAX = 24
+"""Pods that one controller makes or deletes at a time. The controllers share a client with a bound of its own: hundreds
+of creations must not stand before the status that tells of them, and before everybody else's."""
+
 
 class PodControl:
     def __init__(self, client: KubeClient, events: EventRecorder) -> None:
         self._client = client
         self._events = events
+        self._at_once = asyncio.Semaphore(AT_ONCE_MAX)
 
-    async def create(self, pod: Object, owner: Object) -> Object:
-        """Raises `ApiError`, which has been told to the owner unless its namespace goes away."""
+    async def create(self, pod: Object, owner: Object) -> str:
+        """The name of the new pod. Raises `ApiError`, which the owner was told unless its namespace goes away."""
         try:
-            created = await self._client.create(PODS, pod, namespace_of(owner))
+            async with self._at_once:
+                created = await self._client.create_named(PODS, pod, namespace_of(owner))
         except ApiError as error:
             if not is_namespace_terminating(error):
                 self._events.event(owner, "Warning", "FailedCreate", f"Error creating: {error.message}")
             raise
-        self._events.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {name_of(created)}")
+        self._events.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {created}")
         return created
 
     async def delete(self, pod: Object, owner: Object) -> bool:
         """False when the pod was gone already."""
         try:
-            await self._client.delete(PODS, name_of(pod), namespace_of(pod))
+            async with self._at_once:
+                await self._client.delete(PODS, name_of(pod), namespace_of(pod))
         except ApiError as error:
             if error.code == 404:
                 return False

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import fields, replace
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from twinplane.controlplane.scheduler.devices.inventory import DevicePlan
 from twinplane.controlplane.scheduler.framework import Check, Plugin, Refusal
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.shape import PodShape, selecting_keys
@@ -44,11 +45,12 @@ class Classes:
     def _shared(self, shape: PodShape, selecting: set[str]) -> PodShape:
         named = selecting | selecting_keys(shape)
         labels = {key: value for key, value in shape.labels.items() if key in named}
-        bare = replace(shape, labels=labels, claims=(), disks=(), uid="", node_name="")
-        return self._classes.setdefault(_identity(bare), bare)
+        bare = replace(shape, labels=labels, claims=(), disks=(), device_claims=(), uid="", node_name="")
+        return self._classes.setdefault(identity_of(bare), bare)
 
 
-def _identity(shape: PodShape) -> Hashable:
+def identity_of(shape: PodShape) -> Hashable:
+    """Equal for shapes that have all in common (claims of their own apart: see `_COMPARED`)."""
     requests = shape.requests
     amounts = frozenset(requests.amounts.items())
     plain = tuple(getattr(shape, name) for name in _COMPARED)
@@ -65,6 +67,9 @@ class Restrictions:
 
     def allow(self, node: NodeState) -> bool:
         return all(check.refuse(node) is None for check in self._checks)
+
+    def allocate(self, node: NodeState) -> DevicePlan | None:
+        return next((plan for check in self._checks if (plan := check.allocate(node)) is not None), None)
 
     def reserve(self, node: NodeState) -> VolumePlan | None:
         return next((plan for check in self._checks if (plan := check.reserve(node)) is not None), None)

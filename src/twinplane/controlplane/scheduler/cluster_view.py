@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 
 from twinplane.clock import Clock, SystemClock
+from twinplane.controlplane.scheduler.devices.facts import claim_of as device_claim_of
 from twinplane.controlplane.scheduler.hints import Happening, Kind, nominees_that_fit
 from twinplane.controlplane.scheduler.node import node_facts
+from twinplane.controlplane.scheduler.plugins import dynamic_resources
 from twinplane.controlplane.scheduler.queue import SchedulingQueue
 from twinplane.controlplane.scheduler.requirements import Selector, equalities, label_selector
-from twinplane.controlplane.scheduler.shape import Shapes
+from twinplane.controlplane.scheduler.shape import Pod, Shapes
 from twinplane.controlplane.scheduler.snapshot import Budget, Snapshot
 from twinplane.controlplane.scheduler.storage import claim_of, class_of, limits_of, volume_of
 from twinplane.controlplane.scheduler.volume_writing import ClaimWatch
@@ -23,6 +25,7 @@ from twinplane.kubeclient.informer_contract import Handler, Informer, Informers
 from twinplane.kubeclient.meta import is_deleting, labels_of, name_of, namespace_of, uid_of
 from twinplane.kubeclient.resources import (
     CSI_NODES,
+    DEVICE_CLASSES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -31,6 +34,8 @@ from twinplane.kubeclient.resources import (
     PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
+    RESOURCE_CLAIMS,
+    RESOURCE_SLICES,
     SERVICES,
     STATEFUL_SETS,
     STORAGE_CLASSES,
@@ -48,6 +53,9 @@ class ClusterView:
         self.snapshot = Snapshot(random)
         self.queue = queue
         self.claims = ClaimWatch()
+        self.device_claims = ClaimWatch()
+        self._without_claims: dict[str, Object] = {}
+        """Pods, by uid, whose ResourceClaims are not there yet."""
         self.assumed: set[str] = set()
         """uids of pods that are counted on a node although their binding is not confirmed yet."""
         self._names = names
@@ -70,6 +78,9 @@ class ClusterView:
             PERSISTENT_VOLUMES: self._volume_changed,
             STORAGE_CLASSES: self._class_changed,
             CSI_NODES: self._limits_changed,
+            RESOURCE_CLAIMS: self._device_claim_changed,
+            DEVICE_CLASSES: self._device_class_changed,
+            RESOURCE_SLICES: self._slice_changed,
         }
 
     def follow(self, informers: Informers) -> list[Informer]:
@@ -107,6 +118,7 @@ class ClusterView:
 
     def _forget(self, uid: str) -> None:
         self.queue.remove(uid)
+        self._without_claims.pop(uid, None)
         self.assumed.discard(uid)
         self.left(uid)
 
@@ -144,12 +156,22 @@ class ClusterView:
             self._forget(uid)
             return
         pod = self.shapes.pod(new)
+        if pod.shape.device_claims:
+            pod = self._gated(pod, new)
         if pod.nominated and self.snapshot.home_of(uid) is None:
             self.snapshot.add_pod(pod, pod.nominated)
         elif not pod.nominated and old is not None and _nominated(old):
             self.left(uid)
         self.queue.set(pod, self._clock.now(), changed=old is None or _differ(old, new))
         self._wake()
+
+    def _gated(self, pod: Pod, body: Object) -> Pod:
+        """While its ResourceClaims are not there the pod is not tried, as if it had one more scheduling gate."""
+        if not dynamic_resources.problem(pod.shape, self.snapshot.surroundings.devices):
+            self._without_claims.pop(pod.uid, None)
+            return pod
+        self._without_claims[pod.uid] = body
+        return pod._replace(gates=(*pod.gates, dynamic_resources.NAME))
 
     # -- surroundings --------------------------------------------------------------------------------------------
 
@@ -204,6 +226,28 @@ class ClusterView:
         name = name_of(_either(old, new))
         if self.snapshot.surroundings.storage.set_limits(name, limits_of(new) if new else None):
             self.happened(Happening(Kind.LIMITS_CHANGED))
+
+    # -- devices -------------------------------------------------------------------------------------------------
+
+    def _device_claim_changed(self, old: Object | None, new: Object | None) -> None:
+        body = _either(old, new)
+        key = f"{namespace_of(body)}/{name_of(body)}"
+        if self.snapshot.surroundings.devices.set_claim(key, device_claim_of(new) if new else None):
+            self.device_claims.changed(key)
+            for waiting in list(self._without_claims.values()):
+                if namespace_of(waiting) == namespace_of(body):
+                    self._enqueue(waiting, waiting)
+            self.happened(Happening(Kind.DEVICES_CHANGED))
+
+    def _device_class_changed(self, old: Object | None, new: Object | None) -> None:
+        name = name_of(_either(old, new))
+        if self.snapshot.surroundings.devices.set_class(name, (new.get("spec") or {}) if new else None):
+            self.happened(Happening(Kind.DEVICES_CHANGED))
+
+    def _slice_changed(self, old: Object | None, new: Object | None) -> None:
+        name = name_of(_either(old, new))
+        if self.snapshot.surroundings.devices.set_slice(name, new["spec"] if new else None):
+            self.happened(Happening(Kind.DEVICES_CHANGED))
 
 
 def view_of_lists(lists: Mapping[Resource, Iterable[Object]]) -> ClusterView:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from twinplane.controlplane.scheduler.devices.inventory import DevicePlan
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.shape import PodShape
 from twinplane.controlplane.scheduler.snapshot import Snapshot
@@ -73,11 +74,23 @@ class Check:
         """What must be written before a pod of the shape may be bound to the node."""
         return None
 
+    def allocate(self, node: NodeState) -> DevicePlan | None:
+        """Which devices its claims get, to be written likewise."""
+        return None
+
+    def idle(self) -> str:
+        """Key of a claim of the pod's own that could give up what it has, so that it gets something better."""
+        return ""
+
     def group(self, node: NodeState) -> Hashable:
         return None
 
-    def account(self, node: NodeState, shape: PodShape, delta: int) -> None:
-        """A pod of `shape` came to or left `node`; called after the node's own sums have changed."""
+    def account(self, node: NodeState, shape: PodShape, delta: int) -> bool:
+        """A pod of `shape` came to or left `node`; called after the node's own sums have changed.
+
+        True when the node may belong to another group now.
+        """
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Kind(Enum):
     VOLUME_CHANGED = "volume changed"
     CLASS_CHANGED = "storage class changed"
     LIMITS_CHANGED = "attach limits changed"
+    DEVICES_CHANGED = "devices, their classes or claims changed"
 
 
 class Happening(NamedTuple):
@@ -177,6 +178,7 @@ HINTS: Mapping[Kind, Mapping[str, Hint]] = {
         "NodeVolumeLimits": _always,
         "VolumeBinding": _always,
         "VolumeZone": _always,
+        "DynamicResources": _always,
         "PodTopologySpread": _always,
         "InterPodAffinity": _always,
     },
@@ -195,5 +197,6 @@ HINTS: Mapping[Kind, Mapping[str, Hint]] = {
     Kind.VOLUME_CHANGED: dict.fromkeys(("VolumeBinding", "VolumeZone", "NodeVolumeLimits"), _always),
     Kind.CLASS_CHANGED: dict.fromkeys(("VolumeBinding", "VolumeZone"), _always),
     Kind.LIMITS_CHANGED: dict.fromkeys(("NodeVolumeLimits",), _always),
+    Kind.DEVICES_CHANGED: dict.fromkeys(("DynamicResources",), _always),
 }
 """Kind of change -> plugin -> its hint; plugins that are not named cannot be helped by it."""

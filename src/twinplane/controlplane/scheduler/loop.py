@@ -16,6 +16,7 @@ from twinplane.clock import Clock
 from twinplane.controlplane.controllers.contract import EventRecorder
 from twinplane.controlplane.scheduler.cluster_view import ClusterView
 from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration
+from twinplane.controlplane.scheduler.devices.writing import DeviceBindingFailed, DeviceWriter
 from twinplane.controlplane.scheduler.explain import Verdict, explain
 from twinplane.controlplane.scheduler.planner import Decision, Planner
 from twinplane.controlplane.scheduler.queue import SchedulingQueue
@@ -69,6 +70,7 @@ class Scheduler:
         self._writer = DecisionWriter(client, clock, events, informers.of(PODS).get)
         volumes = informers.of(PERSISTENT_VOLUMES).get
         self._volumes = VolumeWriter(client, snapshot.surroundings.storage, self._view.claims, volumes)
+        self._devices = DeviceWriter(client, snapshot.surroundings.devices, self._view.device_claims)
         self._unwritten: asyncio.Queue[Decision] = asyncio.Queue(UNWRITTEN_MAX)
         self._waiting_for_volumes = asyncio.Semaphore(VOLUME_WAITS_MAX)
 
@@ -135,10 +137,10 @@ class Scheduler:
     async def _write_decisions(self, group: asyncio.TaskGroup) -> None:
         while True:
             decision = await self._unwritten.get()
-            if decision.volumes is None:
+            if decision.volumes is None and decision.devices is None:
                 await self._write(decision)
                 continue
-            # Volumes take as long as their provisioners do: the writers go on meanwhile.
+            # Volumes and devices take as long as their drivers do: the writers go on meanwhile.
             await self._waiting_for_volumes.acquire()
             waiting = group.create_task(self._write(decision), name=f"volumes of {decision.pod.key}")
             waiting.add_done_callback(lambda _: self._waiting_for_volumes.release())
@@ -149,6 +151,8 @@ class Scheduler:
                 await self._bind(decision, decision.node)
             else:
                 await self._writer.report(decision)
+                if decision.deallocated:
+                    await self._devices.deallocate(decision.deallocated)
         except Exception:
             # The boundary of one decision: a report that failed is made again with the next attempt.
             log.exception("writing the decision on pod %s", decision.pod.key)
@@ -157,12 +161,20 @@ class Scheduler:
         pod = decision.pod
         step = 'running PreBind plugin "VolumeBinding"'
         try:
+            if decision.volumes is not None or decision.devices is not None:
+                await self._writer.nominate(pod, node)
             if decision.volumes is not None:
                 await self._volumes.bind(pod, decision.volumes, self._profiles[pod.scheduler].bind_timeout)
+            if decision.devices is not None:
+                step = 'running PreBind plugin "DynamicResources"'
+                await self._devices.bind(pod, decision.devices)
             step = 'running Bind plugin "DefaultBinder"'
             await self._writer.bind(pod, node)
-        except (ApiError, ConnectionError, TimeoutError, VolumeBindingFailed) as error:
+        except (ApiError, ConnectionError, TimeoutError, VolumeBindingFailed, DeviceBindingFailed) as error:
             log.warning("binding pod %s to %s: %s", pod.key, node, error)
+            if decision.devices is not None:
+                self._view.snapshot.surroundings.devices.forget(decision.devices)
+                await self._devices.release(pod, decision.devices)
             gone = isinstance(error, ApiError) and error.code == 404
             if self._take_back(pod, gone=gone) and not gone:
                 await self._writer.report(Decision(pod, None, f"{step}: {error}"), reason="SchedulerError")

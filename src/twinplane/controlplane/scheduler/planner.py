@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from twinplane.controlplane.scheduler import reasons
 from twinplane.controlplane.scheduler.classes import Classes, Restrictions
+from twinplane.controlplane.scheduler.devices.inventory import DevicePlan
 from twinplane.controlplane.scheduler.framework import Plugin
-from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS
+from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS, dynamic_resources
 from twinplane.controlplane.scheduler.preemption import DEFAULT_PREEMPTION, Outcome, PreemptionArgs, preempt
 from twinplane.controlplane.scheduler.ranking import Ranking, by_reason
 from twinplane.controlplane.scheduler.shape import Pod, PodShape
 from twinplane.controlplane.scheduler.snapshot import Snapshot
+from twinplane.controlplane.scheduler.standing import Standings
 from twinplane.controlplane.scheduler.storage import VolumePlan
 
 RANKED_MAX = 1_000_000
@@ -38,7 +40,10 @@ class Decision:
     nominated: str | None = None
     victims: tuple[Pod, ...] = ()
     volumes: VolumePlan | None = None
-    """To be written, and waited for, before the binding."""
+    """To be written, and waited for, before the binding; devices likewise."""
+    devices: DevicePlan | None = None
+    deallocated: str = ""
+    """Key of an idle ResourceClaim that shall give up its devices for others."""
 
 
 class Planner:
@@ -54,6 +59,7 @@ class Planner:
         self._plugins = plugins
         self._preemption = preemption
         self._classes = Classes(snapshot)
+        self._standings = Standings(snapshot, plugins)
         self._rankings: OrderedDict[PodShape, Ranking] = OrderedDict()
 
     def place(self, pod: Pod) -> Decision:
@@ -61,7 +67,7 @@ class Planner:
         promised = pod.nominated or snapshot.home_of(pod.uid) or ""
         if promised != pod.nominated:
             # The informer has not brought the nomination back yet.
-            pod = replace(pod, nominated=promised)
+            pod = pod._replace(nominated=promised)
         snapshot.remove_pod(pod.uid)
         own = self._restrictions(pod.shape)
         ranking = self._ranking(self._classes.class_of(pod.shape))
@@ -74,22 +80,28 @@ class Planner:
             # Why not, in full: only a ranking for this very pod knows what its claims have to do with it.
             return self._refused(pod, ranking if own is None else Ranking(pod.shape, snapshot, self._plugins))
         volumes = own.reserve(node) if own is not None else None
-        snapshot.add_pod(replace(pod, node=node.name), node.name)
+        snapshot.add_pod(pod._replace(node=node.name), node.name)
         if volumes is not None:
             snapshot.surroundings.storage.assume(pod.uid, volumes)
-        return Decision(pod, node.name, volumes=volumes)
+        devices = own.allocate(node) if own is not None else None
+        if devices is not None:
+            snapshot.surroundings.devices.assume(devices)
+        return Decision(pod, node.name, volumes=volumes, devices=devices)
 
     def _restrictions(self, shape: PodShape) -> Restrictions | None:
-        return Restrictions(shape, self.snapshot, self._plugins) if shape.claims or shape.disks else None
+        return Restrictions(shape, self.snapshot, self._plugins) if shape.is_personal else None
 
     def _refused(self, pod: Pod, ranking: Ranking) -> Decision:
         snapshot = self.snapshot
         count = len(snapshot.nodes)
         rejection = ranking.checks.rejection
         if rejection is not None:
-            message = reasons.rejected(count, rejection.reasons[0])
+            by_devices = rejection.plugin == dynamic_resources.NAME
+            message = reasons.rejected(count, rejection.reasons[0], by_devices=by_devices)
             return Decision(pod, None, message, frozenset((rejection.plugin,)), self._kept(pod))
         refusals = ranking.counted()
+        idle = ranking.checks.idle_claim() if pod.shape.device_claims else ""
+        claims = reasons.of_claims(bool(pod.shape.device_claims), idle)
         outcome = self._preempt(pod, ranking) if refusals else Outcome()
         for victim in outcome.victims:
             if not victim.node:
@@ -104,10 +116,11 @@ class Planner:
         return Decision(
             pod,
             None,
-            reasons.unschedulable(count, by_reason(refusals), outcome.message),
+            reasons.unschedulable(count, by_reason(refusals), outcome.message, claims),
             frozenset(refusal.plugin for refusal in refusals),
             nominated,
             outcome.victims,
+            deallocated=idle,
         )
 
     def _kept(self, pod: Pod) -> str | None:
@@ -124,7 +137,7 @@ class Planner:
     def _ranking(self, shape: PodShape) -> Ranking:
         ranking = self._rankings.get(shape)
         if ranking is None:
-            ranking = self._rankings[shape] = Ranking(shape, self.snapshot, self._plugins)
+            ranking = self._rankings[shape] = Ranking(shape, self.snapshot, self._plugins, self._standings)
             if len(self._rankings) > max(RANKINGS_MIN, RANKED_MAX // max(len(self.snapshot.nodes), 1)):
                 self._rankings.popitem(last=False)
         else:

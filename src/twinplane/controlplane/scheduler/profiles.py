@@ -15,6 +15,7 @@ from twinplane.controlplane.scheduler.framework import Plugin
 from twinplane.controlplane.scheduler.plugins import (
     DEFAULT_PLUGINS,
     balanced_allocation,
+    dynamic_resources,
     inter_pod_affinity,
     node_affinity,
     node_resources_fit,
@@ -24,8 +25,12 @@ from twinplane.controlplane.scheduler.plugins import (
 from twinplane.controlplane.scheduler.preemption import DEFAULT_PREEMPTION, PreemptionArgs
 
 DEFAULT_NAME = "default-scheduler"
-PASSIVE = frozenset({"SchedulingGates", "PrioritySort", "DefaultBinder", "DynamicResources", preemption.PLUGIN_NAME})
-"""Upstream's default plugins that are part of the queue and the loop; of them only preemption can be switched off."""
+PASSIVE = frozenset(
+    {"SchedulingGates", "PrioritySort", "DefaultBinder", "NodeDeclaredFeatures", preemption.PLUGIN_NAME}
+)
+"""Upstream's default plugins that are part of the queue and the loop, or that all nodes here satisfy; of them only
+preemption can be switched off.
+"""
 KNOWN = frozenset(plugin.name for plugin in DEFAULT_PLUGINS) | PASSIVE
 FILTER_POINTS = ("preFilter", "filter")
 SCORE_POINTS = ("preScore", "score")
@@ -134,6 +139,9 @@ def _configured(fields: Fields) -> tuple[dict[str, Plugin], PreemptionArgs, int]
         elif name == volume_binding.NAME:
             bind_timeout = args.number("bindTimeoutSeconds", BIND_TIMEOUT_SECONDS)
             args.raw("shape")
+        elif name == dynamic_resources.NAME:
+            args.raw("filterTimeout")
+            args.raw("bindingTimeout")
         elif not _known(item, name):
             continue
         args.end()

@@ -1,24 +1,27 @@
-"""The standing order of nodes for one pod shape.
+"""The order of nodes for one class of pods.
 
-Identical pods see identical nodes, so a class ranks all nodes once; after that a placement touches one node. Nodes that
-pass the checks on the node itself are kept in heaps by their own score, one heap a group (see `framework`): whatever
-depends on the rest of the cluster is then asked once a group, on the best node of each. Heap entries are replaced, not
-removed: an entry counts only while it is the node's latest.
+Identical pods see identical nodes, so a class ranks all nodes once; after that a placement touches one node. What nodes
+say by themselves, and how good they are, is the class' `Standing`, which it shares with others. Nodes that do not
+refuse are kept in heaps by that score, one heap a group (see `framework`): whatever depends on the rest of the cluster
+is then asked once a group, on the best node of each. Heap entries are never too bad: a node that got worse is found
+out, and put back in its new place, when it comes to the top; one that got better is given a new entry. An entry counts
+only while it is the node's latest.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, NamedTuple
 
 from twinplane.controlplane.scheduler.framework import Candidate, Check, Plugin, Refusal, Scope
 from twinplane.controlplane.scheduler.node import NodeState
-from twinplane.controlplane.scheduler.plugins.node_affinity import PINNED_ELSEWHERE, pinned_names
+from twinplane.controlplane.scheduler.plugins.node_affinity import PINNED_ELSEWHERE
 from twinplane.controlplane.scheduler.requirements import Selector
 from twinplane.controlplane.scheduler.shape import PodShape
 from twinplane.controlplane.scheduler.snapshot import Change, Snapshot
+from twinplane.controlplane.scheduler.standing import Standing, Standings, first_refusal
 from twinplane.controlplane.scheduler.storage import VolumePlan
 
 if TYPE_CHECKING:
@@ -48,17 +51,22 @@ class Group:
 class Checks:
     """The checks of one shape, sorted by when they must be asked."""
 
-    def __init__(self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
-        made = [(plugin, check) for plugin in plugins if (check := plugin.check(shape, snapshot)) is not None]
+    def __init__(
+        self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin], standing: Standing | None = None
+    ) -> None:
+        """`standing` has those that look at nothing but the node, where it is known."""
+
+        def check(plugin: Plugin) -> Check | None:
+            if standing is None or plugin.scope is Scope.CLUSTER:
+                return plugin.check(shape, snapshot)
+            return standing.checks.get(plugin)
+
+        made = [(plugin, found) for plugin in plugins if (found := check(plugin)) is not None]
         self.all: list[tuple[Plugin, Check]] = made
         filters = [(plugin, check) for plugin, check in made if check.filters and plugin.filters]
-        scoring = [(plugin, check) for plugin, check in made if plugin.scores]
         self.filters = [check for _, check in filters]
-        self.facts = [check for plugin, check in filters if plugin.scope is Scope.FACTS]
-        self.pods = [check for plugin, check in filters if plugin.scope is Scope.PODS]
         self.cluster = [check for plugin, check in filters if plugin.scope is Scope.CLUSTER]
-        self.scores = [(plugin.weight, check) for plugin, check in scoring if check.scores]
-        self.ranks = [(plugin.weight, check) for plugin, check in scoring if check.ranks]
+        self.ranks = [(plugin.weight, check) for plugin, check in made if plugin.scores and check.ranks]
         ranking = [check for _, check in self.ranks]
         self.grouping = [check for _, check in made if check in ranking or check in self.cluster]
         self.accounting = [check for plugin, check in made if plugin.scope is Scope.CLUSTER]
@@ -71,15 +79,19 @@ class Checks:
     def reserve(self, node: NodeState) -> VolumePlan | None:
         return next((plan for check in self.filters if (plan := check.reserve(node)) is not None), None)
 
-    def own_score(self, node: NodeState) -> int:
-        return sum(weight * check.score(node) for weight, check in self.scores)
+    def idle_claim(self) -> str:
+        return next(filter(None, (check.idle() for check in self.filters)), "")
 
 
 class Ranking:
-    def __init__(self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
+    def __init__(
+        self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin], standings: Standings | None = None
+    ) -> None:
+        """`standings` are those of the planner's other rankings."""
         self.shape = shape
         self._snapshot = snapshot
         self._plugins = plugins
+        self._standing = (standings or Standings(snapshot, plugins)).of(shape)
         self._surroundings_seen = -1
         self._siblings: Selector = ()
         self._rebuild()
@@ -92,7 +104,7 @@ class Ranking:
         self._catch_up()
         if preferred in self._places:
             node = self._snapshot.nodes[preferred]
-            if _first_refusal(self.checks.cluster, node) is None and (allows is None or allows(node)):
+            if first_refusal(self.checks.cluster, node) is None and (allows is None or allows(node)):
                 return node
         if not self.checks.grouping:
             group = self._groups.get(())
@@ -106,29 +118,31 @@ class Ranking:
         rejection = self.checks.rejection
         if rejection is not None:
             return dict.fromkeys(self._snapshot.nodes, rejection)
-        found = dict(self._refused)
+        found = dict(self._standing.refused)
         if self.checks.cluster:
             for name in self._places:
-                refusal = _first_refusal(self.checks.cluster, self._snapshot.nodes[name])
+                refusal = first_refusal(self.checks.cluster, self._snapshot.nodes[name])
                 if refusal is not None:
                     found[name] = refusal
-        if self._pinned is not None:
-            for name in self._snapshot.nodes.keys() - self._pinned:
+        pinned = self._standing.pinned
+        if pinned is not None:
+            for name in self._snapshot.nodes.keys() - pinned:
                 found[name] = PINNED_ELSEWHERE
         return found
 
     def counted(self) -> Counter[Refusal]:
         """How many nodes refuse for the same reasons; without looking at each."""
         self._catch_up()
-        found = Counter(self._counts)
+        found = Counter(self._standing.counts)
         if self.checks.cluster:
             for group in self._groups.values():
                 entry = self._top(group)
-                refusal = _first_refusal(self.checks.cluster, entry.node) if entry else None
+                refusal = first_refusal(self.checks.cluster, entry.node) if entry else None
                 if refusal is not None:
                     found[refusal] += group.members
-        if self._pinned is not None:
-            elsewhere = len(self._snapshot.nodes.keys() - self._pinned)
+        pinned = self._standing.pinned
+        if pinned is not None:
+            elsewhere = len(self._snapshot.nodes.keys() - pinned)
             if elsewhere:
                 found[PINNED_ELSEWHERE] += elsewhere
         return found
@@ -136,119 +150,87 @@ class Ranking:
     @property
     def refused(self) -> Mapping[str, Refusal]:
         """Nodes that refuse whatever happens elsewhere; up to date after `pick`."""
-        return self._refused
+        return self._standing.refused
 
     # Keeping up -------------------------------------------------------------------------------------------------
 
     def _rebuild(self) -> None:
-        snapshot = self._snapshot
+        snapshot, standing = self._snapshot, self._standing
+        standing.catch_up()
         self._cursor = snapshot.journal_end
+        self._noted = standing.notable_end
         self._versions = self._current_versions()
-        self.checks = Checks(self.shape, snapshot, self._plugins)
-        self._pinned = pinned_names(self.shape)
+        self.checks = Checks(self.shape, snapshot, self._plugins, standing)
         self._groups: dict[Hashable, Group] = {}
         self._places: dict[str, tuple[Entry, Group]] = {}
-        self._refused: dict[str, Refusal] = {}
-        self._counts: Counter[Refusal] = Counter()
-        self._excluded: set[str] = set()
         self._sequence = 0
         self.candidates: dict[int, Candidates] = {}
         if self.checks.rejection is not None:
             return
-        for node in self._eligible():
-            refusal = _first_refusal(self.checks.facts, node)
-            if refusal is not None:
-                self._refuse(node, refusal)
-                self._excluded.add(node.name)
-            else:
-                self._place(node)
+        for name in standing.penalties:
+            self._place(snapshot.nodes[name])
         for group in self._groups.values():
             heapify(group.heap)
 
-    def _eligible(self) -> Iterable[NodeState]:
-        nodes = self._snapshot.nodes
-        if self._pinned is None:
-            return nodes.values()
-        return [nodes[name] for name in sorted(self._pinned) if name in nodes]
-
-    def _current_versions(self) -> tuple[int, int, Selector, bool, int]:
-        snapshot = self._snapshot
-        surroundings = snapshot.surroundings
-        storage = surroundings.storage.version if self.shape.claims else 0
+    def _current_versions(self) -> tuple[int, int, Selector, bool]:
+        surroundings = self._snapshot.surroundings
         if self._surroundings_seen != surroundings.version:
             # Another workload's ReplicaSet concerns only the pods that it selects.
             self._surroundings_seen = surroundings.version
             self._siblings = surroundings.default_selector(self.shape)
         namespaces = surroundings.namespaces_version
-        return snapshot.nodes_version, namespaces, self._siblings, bool(snapshot.term_shapes), storage
-
-    def _refuse(self, node: NodeState, refusal: Refusal) -> None:
-        self._refused[node.name] = refusal
-        self._counts[refusal] += 1
-
-    def _readmit(self, name: str) -> None:
-        refusal = self._refused.pop(name, None)
-        if refusal is not None:
-            self._counts[refusal] -= 1
-            if not self._counts[refusal]:
-                del self._counts[refusal]
+        return self._standing.generation, namespaces, self._siblings, bool(self._snapshot.term_shapes)
 
     def _catch_up(self) -> None:
-        snapshot = self._snapshot
+        snapshot, standing = self._snapshot, self._standing
+        standing.catch_up()
         if self._versions != self._current_versions():
             self._rebuild()
             return
         if self._cursor == snapshot.journal_end:
             return
         changes = snapshot.changes_since(self._cursor)
-        if changes is None or not self._apply(changes):
+        noted = standing.notable_since(self._noted)
+        if changes is None or noted is None or not self._apply(changes, noted):
             self._rebuild()
-        self._cursor = snapshot.journal_end
+        self._cursor, self._noted = snapshot.journal_end, standing.notable_end
 
-    def _apply(self, changes: list[Change]) -> bool:
+    def _apply(self, changes: list[Change], noted: list[NodeState]) -> bool:
         """False when a check cannot follow."""
         if self.checks.rejection is not None:
             return True
+        moved = {node.name: node for node in noted}
         for check in self.checks.accounting:
+            account = check.account
             for node, shape, delta in changes:
-                check.account(node, shape, delta)
+                if account(node, shape, delta):
+                    moved[node.name] = node
             if check.stale:
                 return False
-        changed = (
-            {node.name: node for node, _, _ in changes} if len(changes) > 1 else {changes[0][0].name: changes[0][0]}
-        )
-        for name, node in changed.items():
-            if name not in self._excluded and (self._pinned is None or name in self._pinned):
-                self._replace(node)
+        for candidates in self.candidates.values():
+            candidates.outdated.update(node.name for node, _, _ in changes)
+        for node in moved.values():
+            self._replace(node)
         return True
 
     def _replace(self, node: NodeState) -> None:
-        for candidates in self.candidates.values():
-            candidates.outdated.add(node.name)
         old = self._places.pop(node.name, None)
         if old is not None:
             old[1].members -= 1
-        else:
-            self._readmit(node.name)
-        group = self._place(node)
-        if group is not None:
+        if node.name in self._standing.penalties:
+            group = self._place(node)
             # `_place` appended; restore the heap by pushing what it appended.
             heappush(group.heap, group.heap.pop())
             self._trim(group)
 
-    def _place(self, node: NodeState) -> Group | None:
+    def _place(self, node: NodeState) -> Group:
         """Put the node where it belongs now; its entry is appended, the caller restores the heap."""
-        checks = self.checks
-        refusal = _first_refusal(checks.pods, node)
-        if refusal is not None:
-            self._refuse(node, refusal)
-            return None
-        key: Hashable = tuple([check.group(node) for check in checks.grouping])
+        key: Hashable = tuple([check.group(node) for check in self.checks.grouping])
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group()
         self._sequence += 1
-        entry = Entry(-checks.own_score(node), node.order, self._sequence, node)
+        entry = Entry(self._standing.penalties[node.name], node.order, self._sequence, node)
         group.heap.append(entry)
         group.members += 1
         self._places[node.name] = (entry, group)
@@ -267,11 +249,20 @@ class Ranking:
     # Choosing ---------------------------------------------------------------------------------------------------
 
     def _top(self, group: Group) -> Entry | None:
-        heap = group.heap
+        heap, places, penalties = group.heap, self._places, self._standing.penalties
         while heap:
-            if self._is_live(heap[0]):
-                return heap[0]
-            heappop(heap)
+            entry = heap[0]
+            seen, order, sequence, node = entry
+            place = places.get(node.name)
+            if place is None or place[0] is not entry:
+                heappop(heap)
+                continue
+            penalty = penalties[node.name]
+            if penalty == seen:
+                return entry
+            entry = Entry(penalty, order, sequence, node)
+            places[node.name] = (entry, group)
+            heapreplace(heap, entry)
         return None
 
     def _best(self, group: Group, allows: Allows | None) -> Entry | None:
@@ -294,7 +285,7 @@ class Ranking:
             entry = self._top(group)
             if entry is None:
                 del self._groups[key]
-            elif _first_refusal(self.checks.cluster, entry.node) is None:
+            elif first_refusal(self.checks.cluster, entry.node) is None:
                 entry = entry if allows is None else self._best(group, allows)
                 if entry is None:
                     continue
@@ -307,14 +298,6 @@ class Ranking:
             totals = [total + weight * share for total, share in zip(totals, check.rank(candidates), strict=True)]
         best = max(range(len(tops)), key=lambda position: (totals[position], -tops[position].order))
         return tops[best].node
-
-
-def _first_refusal(checks: Iterable[Check], node: NodeState) -> Refusal | None:
-    for check in checks:
-        refusal = check.refuse(node)
-        if refusal is not None:
-            return refusal
-    return None
 
 
 def by_reason(refusals: Mapping[Refusal, int]) -> Counter[str]:

@@ -27,16 +27,28 @@ def availability(node_count: int, counts: Mapping[str, int]) -> str:
     return f"0/{node_count} nodes are available: {', '.join(reasons)}."
 
 
-def unschedulable(node_count: int, counts: Mapping[str, int], preemption: str | None) -> str:
+def of_claims(has_claims: bool, idle: str) -> str:
+    """What DynamicResources had to say: `idle` is the claim that gives up its devices."""
+    if not has_claims:
+        return NO_CLAIMS
+    return "deallocation of ResourceClaim completed" if idle else "still not schedulable"
+
+
+def unschedulable(node_count: int, counts: Mapping[str, int], preemption: str | None, claims: str = NO_CLAIMS) -> str:
     """`preemption`: what it said, empty when it found victims, None when the profile has none."""
     if not node_count:
         return NO_NODES
     text = availability(node_count, counts)
     if preemption is None:
-        return f"{text} {NO_CLAIMS}"
-    return f"{text} {NO_CLAIMS}, preemption: {preemption}" if preemption else text
+        return f"{text} {claims}"
+    return f"{text} {claims}, preemption: {preemption}" if preemption else text
 
 
-def rejected(node_count: int, reason: str) -> str:
-    """For a pod that no node could help."""
-    return f"0/{node_count} nodes are available: {reason}. not found" if node_count else NO_NODES
+def rejected(node_count: int, reason: str, *, by_devices: bool = False) -> str:
+    """For a pod that no node could help. `by_devices`: it was DynamicResources that turned it away."""
+    if not node_count:
+        return NO_NODES
+    said = (
+        f"{NO_CLAIMS}, preemption: {availability(node_count, {NOT_HELPFUL: node_count})}" if by_devices else "not found"
+    )
+    return f"0/{node_count} nodes are available: {reason}. {said}"

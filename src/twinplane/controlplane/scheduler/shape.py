@@ -24,7 +24,7 @@ from twinplane.controlplane.scheduler.requirements import (
     node_term,
 )
 from twinplane.controlplane.scheduler.resources import Requests, pod_requests
-from twinplane.controlplane.scheduler.volumes import ClaimUse, Disk, claim_uses, disks
+from twinplane.controlplane.scheduler.volumes import ClaimUse, DeviceUse, Disk, claim_uses, device_uses, disks
 from twinplane.kubeclient.contract import Object
 
 
@@ -107,8 +107,9 @@ class PodShape:
     preferred_pods: tuple[PodTerm, ...]
     claims: tuple[ClaimUse, ...] = ()
     disks: tuple[Disk, ...] = ()
+    device_claims: tuple[DeviceUse, ...] = ()
     uid: str = ""
-    """Of the one pod of this shape, when it has ephemeral claims, which belong to one pod."""
+    """Of the one pod of this shape, when it has claims that belong to one pod."""
     node_name: str = ""
     """The one node a pod names itself. Not part of the class: such pods are bound and never queue."""
 
@@ -117,8 +118,17 @@ class PodShape:
         return bool(self.affinity or self.anti_affinity or self.preferred_pods)
 
     @property
+    def is_personal(self) -> bool:
+        """It names volumes or devices, which may be one pod's alone: see `Plugin.personal`."""
+        return bool(self.claims or self.disks or self.device_claims)
+
+    @property
     def claim_keys(self) -> tuple[str, ...]:
         return tuple(f"{self.namespace}/{claim.name}" for claim in self.claims)
+
+    @property
+    def device_claim_keys(self) -> tuple[str, ...]:
+        return tuple(f"{self.namespace}/{use.name}" for use in self.device_claims)
 
     def tolerates(self, taint: Taint) -> bool:
         return any(toleration.tolerates(taint) for toleration in self.tolerations)
@@ -137,8 +147,7 @@ def selecting_keys(shape: PodShape) -> set[str]:
     return {requirement.key for selector in selectors for requirement in selector or ()}
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
+class Pod(NamedTuple):
     """One pod: its identity, and the shape it shares."""
 
     uid: str
@@ -209,6 +218,7 @@ def _owner(metadata: dict[str, Any]) -> str:
 def _shape_key(body: Object) -> list[Any]:
     metadata, spec = body["metadata"], body["spec"]
     claims = claim_uses(spec, metadata["name"]) if spec.get("volumes") else ()
+    devices = device_uses(spec, body.get("status") or {}) if spec.get("resourceClaims") else ()
     containers = [
         [[container.get(field) for field in _CONTAINER_FIELDS] for container in spec.get(group) or ()]
         for group in ("containers", "initContainers")
@@ -223,12 +233,14 @@ def _shape_key(body: Object) -> list[Any]:
         containers,
         [list(claim) for claim in claims],
         [(*disk[:2], sorted(disk.hosts), disk.shared) for disk in disks(spec)],
-        _sole_uid(metadata, claims),
+        [list(use) for use in devices],
+        _sole_uid(metadata, claims, devices),
     ]
 
 
-def _sole_uid(metadata: dict[str, Any], claims: tuple[ClaimUse, ...]) -> str:
-    return str(metadata.get("uid", "")) if any(claim.ephemeral for claim in claims) else ""
+def _sole_uid(metadata: dict[str, Any], claims: tuple[ClaimUse, ...], devices: tuple[DeviceUse, ...]) -> str:
+    personal = devices or any(claim.ephemeral for claim in claims)
+    return str(metadata.get("uid", "")) if personal else ""
 
 
 def _parse(body: Object) -> PodShape:
@@ -240,6 +252,7 @@ def _parse(body: Object) -> PodShape:
     required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution")
     containers = spec.get("containers") or []
     claims = claim_uses(spec, metadata["name"])
+    devices = device_uses(spec, body.get("status") or {})
     return PodShape(
         namespace=namespace,
         labels=labels,
@@ -265,7 +278,8 @@ def _parse(body: Object) -> PodShape:
         + _preferred_terms(affinity.get("podAntiAffinity"), namespace, labels, -1),
         claims=claims,
         disks=disks(spec),
-        uid=_sole_uid(metadata, claims),
+        device_claims=devices,
+        uid=_sole_uid(metadata, claims, devices),
     )
 
 

@@ -7,11 +7,13 @@ catch up with just what changed instead of being told by anyone. Pure data: no I
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NamedTuple, TypeVar
 
+from twinplane.controlplane.scheduler.devices.inventory import Inventory
 from twinplane.controlplane.scheduler.node import NodeFacts, NodeState, count_into
 from twinplane.controlplane.scheduler.requirements import Selector, matches
 from twinplane.controlplane.scheduler.shape import Pod, PodShape, selecting_keys
@@ -53,6 +55,7 @@ class Surroundings:
     """Only preemption reads them: they count for `budgets_version`."""
     storage: Storage = field(default_factory=Storage)
     """Has a version of its own, for the pods that have claims."""
+    devices: Inventory = field(default_factory=Inventory)
     selecting_keys: set[str] = field(default_factory=set)
     """Of the labels by which Services, controllers or the terms of placed pods select pods, now or once: others tell
     no pod from another.
@@ -121,6 +124,7 @@ class Snapshot:
         self.journal_start = 0
         """Sequence number of the first entry still kept."""
         self._homes: dict[str, str] = {}
+        self._domains: dict[str, tuple[int, Counter[str]]] = {}
         self._waiting: dict[str, dict[str, Pod]] = {}
         self._order = 0
 
@@ -228,6 +232,14 @@ class Snapshot:
             return None
         return self.journal[sequence - self.journal_start :]
 
+    def domains(self, key: str) -> Mapping[str, int]:
+        """Values of a topology's label -> how many nodes have it."""
+        known = self._domains.get(key)
+        if known is None or known[0] != self.nodes_version:
+            labels = (node.facts.labels for node in self.nodes.values())
+            known = self._domains[key] = (self.nodes_version, Counter(each[key] for each in labels if key in each))
+        return known[1]
+
     def matching(self, selector: Selector | None, namespace: str) -> Iterable[tuple[PodShape, dict[str, int]]]:
         """Shapes of live pods in a namespace that a selector selects, with where they are."""
         for shape, places in self.placed.items():
@@ -238,7 +250,9 @@ class Snapshot:
         """An independent snapshot of the same state."""
         twin = Snapshot()
         # Assumptions made on the copy are its own.
-        twin.surroundings = replace(self.surroundings, storage=self.surroundings.storage.copy())
+        twin.surroundings = replace(
+            self.surroundings, storage=self.surroundings.storage.copy(), devices=self.surroundings.devices.copy()
+        )
         for state in self.nodes.values():
             twin.set_node(state.facts)
             twin.nodes[state.name].order = state.order

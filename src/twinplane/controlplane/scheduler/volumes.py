@@ -32,6 +32,25 @@ class Disk(NamedTuple):
         return not (self.shared and other.shared)
 
 
+class DeviceUse(NamedTuple):
+    """A ResourceClaim that a pod uses; its name is empty while one made from a template is not there yet."""
+
+    name: str
+    generated: bool = False
+
+
+def device_uses(spec: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[DeviceUse, ...]:
+    made = {entry["name"]: entry.get("resourceClaimName") for entry in status.get("resourceClaimStatuses") or ()}
+    found = []
+    for entry in spec.get("resourceClaims") or ():
+        if entry.get("resourceClaimName"):
+            found.append(DeviceUse(entry["resourceClaimName"]))
+        elif entry["name"] not in made or made[entry["name"]]:
+            # The controller may say that no claim is needed.
+            found.append(DeviceUse(made.get(entry["name"]) or "", generated=True))
+    return tuple(found)
+
+
 def claim_uses(spec: Mapping[str, Any], pod_name: str) -> tuple[ClaimUse, ...]:
     found: dict[ClaimUse, None] = {}
     for volume in spec.get("volumes") or ():

@@ -47,6 +47,11 @@ class DecisionWriter:
         await self._client.create(PODS, body, pod.namespace, name=pod.name, subresource="binding")
         self._event(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}", pod.scheduler)
 
+    async def nominate(self, pod: Pod, node: str) -> None:
+        """Says where a pod will be, while it waits for its volumes or devices: autoscalers of nodes read it."""
+        if pod.nominated != node:
+            await self._patch_status(pod, {"nominatedNodeName": node})
+
     async def report(self, decision: Decision, *, reason: str = "Unschedulable") -> None:
         """Tell the user why a pod found no node, and make room when preemption found any to make."""
         pod = decision.pod

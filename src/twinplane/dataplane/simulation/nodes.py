@@ -41,6 +41,10 @@ HEARTBEAT_SECONDS = 10.0
 HEARTBEAT_SECONDS_PER_NODE = 0.02
 STATUS_SECONDS = 300.0
 HEARTBEATS_PER_STATUS = 6.0
+BEATS = 20
+BEAT_SECONDS_MAX = 1.0
+"""Heartbeats go out together, this share of their period early at most: each wake-up and each commit of the store costs
+more than a lease, so that 5,000 nodes that renew one by one would cost twice as much."""
 REGISTER_RETRY_SECONDS = 2.0
 
 
@@ -316,7 +320,9 @@ class NodeFleet:
         if node is None:
             return
         period = self.heartbeat_seconds
-        self._timers.set(Task("lease", instance_id), self._clock.now() + period * (0.9 + self._random.random() / 10))
+        beat = min(period / BEATS, BEAT_SECONDS_MAX)
+        due = self._clock.now() + period * (0.9 + self._random.random() / 10)
+        self._timers.set(Task("lease", instance_id), due // beat * beat)
         if node.silent:
             return
         try:

@@ -31,6 +31,12 @@ from twinplane.kubeclient.meta import is_deleting, labels_of, name_of, namespace
 __all__ = ["PodFleet", "SimulatedPod"]
 
 ADDRESS_RETRY_SECONDS = 5.0
+FIRST_STATUS_SECONDS = 0.25
+"""A pod that runs within this time says so with its first status, which saves every other write: nobody would have seen
+that it was being created."""
+WRITERS = 48
+"""Thousands of kubelets write at once, and while the server is busy an answer takes 50 ms and more: with few writers
+pods would run long before anybody knew. Together with the nodes' writers what the client lets through."""
 BY_NODE = "node"
 
 
@@ -57,7 +63,7 @@ class PodFleet:
         self._by_node: defaultdict[str, dict[str, SimulatedPod]] = defaultdict(dict)
         self._by_address: dict[str, SimulatedPod] = {}
         self._writer = PodWriter(runtime)
-        self._outbox = Outbox("pods", self._write)
+        self._outbox = Outbox("pods", self._write, WRITERS)
         self._timers = Timers(runtime.clock, self._timer)
         self.addresses = Addresses(runtime.aws, runtime.clock, self._assigned, self._no_address)
         informer.add_index(BY_NODE, lambda body: (body["spec"].get("nodeName") or "",))
@@ -215,7 +221,8 @@ class PodFleet:
         return pod
 
     def _start(self, pod: SimulatedPod, address: str, *, fresh: bool) -> None:
-        uid = pod.spec.uid
+        if fresh:
+            pod.told_by = self._clock.now() + FIRST_STATUS_SECONDS
         if pod.spec.host_network:
             self._has_address(pod, pod.node.spec.instance.private_ip)
         elif address:
@@ -223,8 +230,10 @@ class PodFleet:
             self._has_address(pod, address)
         else:
             self._request_address(pod)
-        if fresh:
-            self._outbox.put(uid)
+        if fresh and not pod.address:
+            # Who knows when it comes.
+            pod.told_by = None
+            self._outbox.put(pod.spec.uid)
 
     def _claim_address(self, pod: SimulatedPod, address: str) -> None:
         member = pod.node.member
@@ -300,15 +309,20 @@ class PodFleet:
         if not pod.address and not pod.terminal and not pod.life.terminating and pod.node.member is not None:
             self._request_address(pod)
             return
-        if pod.life.advance(self._clock.now()):
+        now = self._clock.now()
+        changed = pod.life.advance(now)
+        if pod.told_by is not None:
+            changed = now >= pod.told_by or pod.life.phase != "Pending"
+        if changed:
+            pod.told_by = None
             self._outbox.put(key)
         self._wake(pod)
 
     def _wake(self, pod: SimulatedPod) -> None:
         self._tell(pod)
-        due = pod.life.next_due()
-        if due is not None:
-            self._timers.set(pod.spec.uid, due)
+        dues = [due for due in (pod.life.next_due(), pod.told_by) if due is not None]
+        if dues:
+            self._timers.set(pod.spec.uid, min(dues))
 
     def _tell(self, pod: SimulatedPod) -> None:
         told, logged = pod.life.drain()
@@ -319,7 +333,10 @@ class PodFleet:
 
     async def _write(self, key: Hashable) -> None:
         pod = self._pods.get(str(key))
-        if pod is None or pod.node.silent:
+        if pod is None:
+            return
+        pod.told_by = None
+        if pod.node.silent:
             return
         await self._writer.write(pod)
         if pod.deleted or (pod.terminal and pod.life.stopped):

@@ -28,6 +28,8 @@ class SimulatedPod:
     refused: kubelet_admission.Refusal | None = None
     deleted: bool = False
     """Its last DELETE was accepted; finalizers may still keep the object."""
+    told_by: float | None = None
+    """When its first status is written at the latest; None once it has been, or is about to be."""
 
     @property
     def serving(self) -> bool:

@@ -6,6 +6,7 @@ through the feed, so a terminated instance takes its Node with it at once.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from twinplane.clock import rfc3339
@@ -113,7 +114,9 @@ class NodeController:
         return patch
 
     def _labels(self, instance: Instance) -> dict[str, str]:
+        """What cloud-provider-aws labels nodes with; the last two no kubelet may give itself, or can know."""
         zone, kind = instance["availability_zone"], instance["instance_type"]
+        zone_id = instance.get("availability_zone_id")
         return {
             "node.kubernetes.io/instance-type": kind,
             "beta.kubernetes.io/instance-type": kind,
@@ -121,6 +124,8 @@ class NodeController:
             "failure-domain.beta.kubernetes.io/zone": zone,
             "topology.kubernetes.io/region": self._region,
             "failure-domain.beta.kubernetes.io/region": self._region,
+            "k8s.io/cloud-provider-aws": hashlib.md5(self._region.encode(), usedforsecurity=False).hexdigest(),
+            **({"topology.k8s.aws/zone-id": zone_id} if zone_id else {}),
         }
 
     def _taints(self, present: list[dict[str, Any]], instance: Instance) -> list[dict[str, Any]]:

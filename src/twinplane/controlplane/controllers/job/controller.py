@@ -243,7 +243,7 @@ class JobController:
         indexes = [index for index in verdict.missing_indexes(job, pods, books, count) if index is not None]
         return per_index.ready_to_start(indexes, books.kept, self._clock.now())
 
-    async def _create(self, job: Object, index: int | None, books: Books) -> Object:
+    async def _create(self, job: Object, index: int | None, books: Books) -> str:
         annotations: Mapping[str, str] = {}
         if index is not None and per_index.is_limited(job):
             annotations = per_index.counts_after(job, books.kept.get(index))

@@ -6,9 +6,14 @@ finds out that none came. Evicting the pods is left to `tainteviction`, which ac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.nodelifecycle.conditions import (
+    NOT_READY,
+    UNREACHABLE,
+    Taint,
     no_execute_key,
     no_schedule_keys,
     readiness,
@@ -35,6 +40,8 @@ from twinplane.kubeclient.resources import LEASES, NODES, PODS
 LEASE_NAMESPACE = "kube-node-lease"
 GRACE_SECONDS = 50.0
 STARTUP_GRACE_SECONDS = 60.0
+REGISTERED_SECONDS = 60.0
+"""Nodes that are older were there before this process: nobody is told of them again."""
 
 
 class NodeLifecycleController:
@@ -74,8 +81,11 @@ class NodeLifecycleController:
                 self._zones.remove(name)
                 self._heard.pop(name, None)
                 self._ready.discard(name)
+                self._tell(changed, "RemovingNode", f"Removing Node {name} from Controller")
             else:
                 self._zones.put(name, zone_of(new), ready=readiness(new) == "True")
+                if old is None and created_at(new) > self._clock.now() - REGISTERED_SECONDS:
+                    self._tell(new, "RegisteredNode", f"Registered Node {name} in Controller")
                 if old is None or _heartbeat(old) != _heartbeat(new):
                     self._heard[name] = self._clock.now()
                 enqueue(Key("", name))
@@ -84,6 +94,9 @@ class NodeLifecycleController:
 
         self._leases.add_handler(lease_changed)
         self._nodes.add_handler(node_changed)
+
+    def _tell(self, node: Object, reason: str, message: str) -> None:
+        self._events.event(node, "Normal", reason, f"Node {name_of(node)} event: {message}")
 
     def _rates_changed(self, was_disrupted: bool, enqueue: Enqueue) -> None:
         if was_disrupted and not self._zones.all_disrupted:
@@ -102,6 +115,9 @@ class NodeLifecycleController:
         if silent <= 0 and readiness(node) != "Unknown":
             node = await self._mark_unknown(node, now)
         await self._follow_readiness(node)
+        labels = beta_labels(node)
+        if labels:
+            node = await self._client.patch(NODES, key.name, {"metadata": {"labels": labels}})
         wait = await self._taint(node, now)
         waits = [entry for entry in (wait, silent if silent > 0 else None) if entry is not None]
         return min(waits, default=None)
@@ -156,9 +172,10 @@ class NodeLifecycleController:
         if wanted is not None:
             if self._zones.all_disrupted:
                 wanted = None
-            elif not any(taint["key"] == wanted and taint["effect"] == "NoExecute" for taint in taints):
+            elif not _is_evicted(taints):
+                # A node that goes from not-ready to unreachable had its turn: its taint is exchanged at once.
                 wait = self._zones.wait(name_of(node), now)
-                wanted = wanted if wait == 0.0 else _kept_no_execute(node)
+                wanted = wanted if wait == 0.0 else None
         changed = with_taints(taints, no_schedule_keys(node), wanted, now)
         if changed != taints:
             metadata = {"resourceVersion": node["metadata"]["resourceVersion"]}
@@ -167,11 +184,15 @@ class NodeLifecycleController:
         return wait or None
 
 
-def _kept_no_execute(node: Object) -> str | None:
-    """While waiting for its turn a node that goes from not-ready to unreachable keeps the taint it has."""
-    keys = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-    found = (taint["key"] for taint in taints_of(node) if taint["effect"] == "NoExecute" and taint["key"] in keys)
-    return next(found, None)
+def _is_evicted(taints: Iterable[Taint]) -> bool:
+    return any(taint["effect"] == "NoExecute" and taint["key"] in (NOT_READY, UNREACHABLE) for taint in taints)
+
+
+def beta_labels(node: Object) -> dict[str, str]:
+    """The older names of operating system and architecture, where they are missing or say otherwise."""
+    labels = labels_of(node)
+    wanted = {f"beta.{key}": labels[key] for key in ("kubernetes.io/os", "kubernetes.io/arch") if key in labels}
+    return {key: value for key, value in wanted.items() if labels.get(key) != value}
 
 
 def zone_of(node: Object) -> str:

@@ -80,6 +80,8 @@ class Zones:
         rate = 0.0 if self.all_disrupted else zone.rate
         if rate == 0.0:
             return None
+        # The rate may have risen since the last turn was taken.
+        zone.next_at = min(zone.next_at, now + 1 / rate)
         if now < zone.next_at:
             return zone.next_at - now
         zone.next_at = now + 1 / rate

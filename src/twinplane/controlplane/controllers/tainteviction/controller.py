@@ -33,6 +33,8 @@ class TaintEvictionController:
         self._pods.add_index(BY_NODE, by_node)
         self._first_seen: dict[str, dict[str, float]] = {}
         """By node and taint key."""
+        self._expected: set[str] = set()
+        """uids of pods whose time runs."""
 
     def watch(self, enqueue: Enqueue) -> None:
         def node_changed(old: Object | None, new: Object | None) -> None:
@@ -46,7 +48,10 @@ class TaintEvictionController:
                     enqueue(key_of(pod))
 
         def pod_changed(old: Object | None, new: Object | None) -> None:
-            if new is None or not new["spec"].get("nodeName"):
+            if new is None:
+                self._expected.discard(uid_of(old or {"metadata": {}}))
+                return
+            if not new["spec"].get("nodeName"):
                 return
             if old is None or _relevant(old) != _relevant(new):
                 node = self._nodes.get(new["spec"]["nodeName"])
@@ -73,14 +78,23 @@ class TaintEvictionController:
         left = seconds_left(
             _no_execute(node), pod["spec"].get("tolerations") or [], self._first_seen.get(name_of(node), {}), now
         )
-        if left is None or left > 0:
+        if left is None:
+            if uid_of(pod) in self._expected:
+                self._expected.discard(uid_of(pod))
+                self._tell(pod, "Cancelling deletion of")
+            return None
+        if left > 0:
+            self._expected.add(uid_of(pod))
             return left
+        self._expected.discard(uid_of(pod))
         await self._evict(pod, now)
         return None
 
+    def _tell(self, pod: Object, what: str) -> None:
+        self._events.event(pod, "Normal", "TaintManagerEviction", f"{what} Pod {namespace_of(pod)}/{name_of(pod)}")
+
     async def _evict(self, pod: Object, now: float) -> None:
-        message = f"Marking for deletion Pod {namespace_of(pod)}/{name_of(pod)}"
-        self._events.event(pod, "Normal", "TaintManagerEviction", message)
+        self._tell(pod, "Marking for deletion")
         try:
             if not is_terminal(pod):
                 await self._mark(pod, now)
@@ -107,13 +121,14 @@ def seconds_left(
     """Until the pod must go: 0 or less is now, None is never."""
     waits: list[float] = []
     for taint in taints:
-        tolerating = [toleration for toleration in tolerations if tolerates(toleration, taint)]
-        if not tolerating:
+        # Of several tolerations for one taint the first counts, as upstream's GetMatchingTolerations has it.
+        tolerating = next((toleration for toleration in tolerations if tolerates(toleration, taint)), None)
+        if tolerating is None:
             return 0.0
-        bounds = [entry["tolerationSeconds"] for entry in tolerating if entry.get("tolerationSeconds") is not None]
-        if bounds:
+        bound = tolerating.get("tolerationSeconds")
+        if bound is not None:
             since = time_of(taint.get("timeAdded")) or first_seen.get(taint["key"], now)
-            waits.append(since + max(0, min(bounds)) - now)
+            waits.append(since + max(0, bound) - now)
     return min(waits, default=None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twinplane.controlplane.scheduler.framework import Plugin
 from twinplane.controlplane.scheduler.plugins import (
     balanced_allocation,
+    dynamic_resources,
     image_locality,
     inter_pod_affinity,
     node_affinity,
@@ -33,6 +34,7 @@ DEFAULT_PLUGINS: tuple[Plugin, ...] = (
     volume_zone.PLUGIN,
     pod_topology_spread.PLUGIN,
     inter_pod_affinity.PLUGIN,
+    dynamic_resources.PLUGIN,
     balanced_allocation.PLUGIN,
     image_locality.PLUGIN,
 )

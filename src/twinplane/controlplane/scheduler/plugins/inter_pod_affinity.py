@@ -86,17 +86,19 @@ class InterPodAffinity(Check):
 
     # What placed pods do ----------------------------------------------------------------------------------------
 
-    def account(self, node: NodeState, shape: PodShape, delta: int) -> None:
+    def account(self, node: NodeState, shape: PodShape, delta: int) -> bool:
+        effects = self._effects_of(shape)
         labels = node.facts.labels
-        for table, key, weight in self._effects_of(shape):
+        for table, key, weight in effects:
             if key not in self._keys:
                 self.stale = True
-                return
+                return True
             value = labels.get(key)
             if value is not None:
                 self._counts[table][key, value] += weight * delta
                 if table is Table.NEAR:
                     self._near_total += delta
+        return bool(effects)
 
     def _effects_of(self, other: PodShape) -> tuple[Effect, ...]:
         effects = self._effects.get(other)
@@ -185,8 +187,7 @@ class InterPodAffinity(Check):
 
 
 def _one_node_each(key: str, snapshot: Snapshot) -> bool:
-    values = [node.facts.labels[key] for node in snapshot.nodes.values() if key in node.facts.labels]
-    return len(values) == len(set(values))
+    return all(count == 1 for count in snapshot.domains(key).values())
 
 
 def plugin(args: AffinityArgs) -> Plugin:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 
 from twinplane.controlplane.scheduler.framework import SCORE_MAX, Candidate, Check, Plugin, Refusal, Scope
 from twinplane.controlplane.scheduler.node import NodeState
@@ -40,22 +40,29 @@ class Domains:
         """One node a domain: its count stands for it, so that thousands of nodes make a few groups."""
         self._shape = shape
         self._keys = keys
+        picks_nodes = bool(shape.node_selector) or shape.node_terms is not None
+        needs_more = any(key != self.key for key in keys) or constraint.honor_taints
+        self._counts_all = not (needs_more or (constraint.honor_affinity and picks_nodes))
+        """All nodes that have the label: the case of the system's defaults."""
         self._levels: Counter[int] = Counter()
         self._least = 0
 
-    def open(self, nodes: Iterable[NodeState]) -> None:
+    def open(self, snapshot: Snapshot) -> None:
         """Every counted node's domain exists, even with no pods."""
-        names: Counter[str] = Counter()
-        for node in nodes:
-            value = node.facts.labels.get(self.key)
-            if value is not None:
-                names[value] += 1
-                if self.counts_node(node):
+        known = snapshot.domains(self.key)
+        self.fine = all(count == 1 for count in known.values())
+        if self._counts_all:
+            self.counts = dict.fromkeys(known, 0)
+        else:
+            for node in snapshot.nodes.values():
+                value = node.facts.labels.get(self.key)
+                if value is not None and self.counts_node(node):
                     self.counts.setdefault(value, 0)
-        self.fine = all(count == 1 for count in names.values())
         self._levels[0] = len(self.counts)
 
     def counts_node(self, node: NodeState) -> bool:
+        if self._counts_all:
+            return True
         facts, constraint = node.facts, self.constraint
         if any(key not in facts.labels for key in self._keys):
             return False
@@ -99,17 +106,14 @@ class PodTopologySpread(Check):
         self._required = [item.topology_key for item in soft] if explicit else []
         """Explicit soft constraints leave out nodes that lack any of their labels; the defaults do not."""
         self.soft = [Domains(item, shape, self._required) for item in soft]
+        self._domains = [*self.hard, *self.soft]
         self._selected: dict[PodShape, tuple[int, ...]] = {}
         self.filters = bool(hard)
         self.ranks = bool(soft)
 
-    @property
-    def _domains(self) -> list[Domains]:
-        return [*self.hard, *self.soft]
-
     def open(self, snapshot: Snapshot) -> None:
         for domains in self._domains:
-            domains.open(snapshot.nodes.values())
+            domains.open(snapshot)
         for shape, places in snapshot.placed.items():
             if self._positions(shape):
                 for name, count in places.items():
@@ -129,12 +133,13 @@ class PodTopologySpread(Check):
             self._selected[shape] = found
         return found
 
-    def account(self, node: NodeState, shape: PodShape, delta: int) -> None:
+    def account(self, node: NodeState, shape: PodShape, delta: int) -> bool:
         positions = self._positions(shape)
-        if positions:
-            domains = self._domains
-            for position in positions:
-                domains[position].add(node, delta)
+        if not positions:
+            return False
+        for position in positions:
+            self._domains[position].add(node, delta)
+        return True
 
     def group(self, node: NodeState) -> Hashable:
         return tuple([domains.group(node) for domains in self._domains])
@@ -150,10 +155,12 @@ class PodTopologySpread(Check):
         return None
 
     def rank(self, candidates: Sequence[Candidate]) -> list[int]:
-        kept = [
-            None if any(key not in candidate.node.facts.labels for key in self._required) else candidate
-            for candidate in candidates
-        ]
+        kept: Sequence[Candidate | None] = candidates
+        if self._required:
+            kept = [
+                None if any(key not in candidate.node.facts.labels for key in self._required) else candidate
+                for candidate in candidates
+            ]
         weights = [self._weight(domains, [item for item in kept if item is not None]) for domains in self.soft]
         raw = [None if item is None else self._raw(item.node, weights) for item in kept]
         known = [value for value in raw if value is not None]

@@ -41,9 +41,11 @@ class OncePerCluster(Check):
     def _uses(self, shape: PodShape) -> int:
         return len(self._claims.intersection(shape.claim_keys))
 
-    def account(self, node: NodeState, shape: PodShape, delta: int) -> None:
+    def account(self, node: NodeState, shape: PodShape, delta: int) -> bool:
         if shape.claims:
             self._users += delta * self._uses(shape)
+        # Whoever uses a claim does so for all nodes.
+        return False
 
     def refuse(self, node: NodeState) -> Refusal | None:
         return CLAIM_TAKEN if self._users else None
