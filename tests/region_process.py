@@ -75,7 +75,7 @@ class RegionProcess:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
             env={**self.environment, **(more or {})},
         )
@@ -105,8 +105,8 @@ class RegionProcess:
         )
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    """The first true answer within a bounded time; the wall clock is all that separate processes share."""
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 180) -> Any:
+    """The first true answer. The bound is for what never comes: on a busy machine all takes several times as long."""
     end = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > end:

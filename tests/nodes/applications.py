@@ -53,7 +53,7 @@ error, said = "", 0
 while True:
     sent += 1
     try:
-        connection = http.client.HTTPConnection(host, 80, timeout=5)
+        connection = http.client.HTTPConnection(host, 80, timeout=30)
         connection.request("GET", "/")
         answer = connection.getresponse()
         assert answer.status == 200 and answer.read()

@@ -49,7 +49,7 @@ def real_region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegionProc
         for name, packages in PACKAGES.items():
             region.run("twinplane", "image", "import", str(archive(name, packages)))
         region.run("twinplane", "create", "cluster", "-f", "-", stdin=CLUSTER)
-        region.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
+        region.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=180s")
         yield region
     finally:
         region.stop()
@@ -81,4 +81,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
             item.add_marker(pytest.mark.real_cluster)
             item.add_marker(pytest.mark.xdist_group("real nodes"))
-            item.add_marker(pytest.mark.timeout(150))
+            item.add_marker(pytest.mark.timeout(900))

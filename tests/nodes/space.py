@@ -33,15 +33,15 @@ class Space:
         """By JSONPath, without its braces; empty where there is none."""
         return self.kubectl("get", of, "-o", f"jsonpath={{{path}}}")
 
-    def until(self, of: str, path: str, value: str, seconds: int = 30) -> None:
+    def until(self, of: str, path: str, value: str, seconds: int = 180) -> None:
         self.kubectl("wait", of, f"--for=jsonpath={{{path}}}={value}", f"--timeout={seconds}s")
 
     def ready(self, *pods: str) -> None:
-        self.kubectl("wait", "--for=condition=Ready", *(f"pod/{pod}" for pod in pods), "--timeout=60s")
+        self.kubectl("wait", "--for=condition=Ready", *(f"pod/{pod}" for pod in pods), "--timeout=180s")
 
     def rolled_out(self, *workloads: str) -> None:
         for workload in workloads:
-            self.kubectl("rollout", "status", workload, "--timeout=90s")
+            self.kubectl("rollout", "status", workload, "--timeout=180s")
 
     def run(self, target: str, *command: str) -> str:
         """In a container: POD or POD/CONTAINER, or kind/name."""
@@ -49,7 +49,7 @@ class Space:
 
     def fetch(self, client: str, url: str) -> str:
         """Status and body of what curl in a pod gets; status 000 where nothing answers."""
-        command = ("curl", "-sS", "-m", "3", "-w", "\n%{http_code}", url)
+        command = ("curl", "-sS", "-m", "10", "-w", "\n%{http_code}", url)
         body, _, status = self.attempt("exec", client, "--", *command).stdout.rpartition("\n")
         return f"{status} {body.strip()}"
 

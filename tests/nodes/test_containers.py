@@ -119,7 +119,7 @@ def test_changes_of_config_maps_secrets_and_labels_arrive(space: Space) -> None:
     space.kubectl("label", "pod", "kitchen", "tier=back")
     read = "cat /settings/color /secrets/password /about/labels"
     wanted = ['bluechangedapp="kitchen"', 'tier="back"']
-    eventually(lambda: within(space, read) == wanted, "the files change", 90)
+    eventually(lambda: within(space, read) == wanted, "the files change")
     # Neither a subPath nor the environment follows.
     assert within(space, "cat /one/app.conf; echo; echo $COLOR") == ["v=1", "red"]
 
@@ -127,7 +127,7 @@ def test_changes_of_config_maps_secrets_and_labels_arrive(space: Space) -> None:
 def test_empty_dirs_outlive_a_container(space: Space) -> None:
     within(space, "echo disk > /disk/kept; echo memory > /memory/kept; kill -TERM 1")
     status = "{.status.containerStatuses[?(@.name=='main')].restartCount}"
-    space.kubectl("wait", "pod/kitchen", f"--for=jsonpath={status}=1", "--timeout=30s")
+    space.kubectl("wait", "pod/kitchen", f"--for=jsonpath={status}=1", "--timeout=180s")
     space.ready("kitchen")
     assert within(space, "cat /disk/kept /memory/kept /one/app.conf; echo; echo $COLOR") == [
         "disk",
@@ -195,15 +195,15 @@ def test_a_static_pod_is_its_file(space: Space) -> None:
     node = space.field("pod/keeper", ".spec.nodeName")
     mirror = f"fixed-{node}"
     try:
-        eventually(lambda: space.attempt("get", "pod", mirror).returncode == 0, "its mirror is there", 45)
+        eventually(lambda: space.attempt("get", "pod", mirror).returncode == 0, "its mirror is there")
         space.ready(mirror)
         assert space.get("pod", mirror)["metadata"]["ownerReferences"][0]["kind"] == "Node"
         before = space.field(f"pod/{mirror}", ".status.containerStatuses[0].containerID")
         first = uid(space, mirror)
         space.kubectl("delete", "pod", mirror, "--wait=false")
-        eventually(lambda: uid(space, mirror) not in ("", first), "it is made again", 45)
+        eventually(lambda: uid(space, mirror) not in ("", first), "it is made again")
         space.ready(mirror)
         assert space.field(f"pod/{mirror}", ".status.containerStatuses[0].containerID") == before
     finally:
         space.run("keeper", "rm", "-f", "/static/fixed.yaml")
-    eventually(lambda: space.attempt("get", "pod", mirror).returncode != 0, "its mirror is gone", 45)
+    eventually(lambda: space.attempt("get", "pod", mirror).returncode != 0, "its mirror is gone")

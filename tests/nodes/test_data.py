@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.nodes.space import Space
+from tests.region_process import eventually
 
-SETTLED = 90
+SETTLED = 180
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +39,7 @@ def node_of(space: Space, label: str) -> str:
 
 
 def test_a_network_policy_lets_in_whom_it_names(space: Space) -> None:
-    assert redis(space, "front", "ping") == "PONG"
+    eventually(lambda: redis(space, "front", "ping") == "PONG", "redis answers")
     assert redis(space, "stranger", "ping") == ""
     space.kubectl("label", "pod", "stranger", "tier=front", "--overwrite")
     try:
@@ -75,5 +76,5 @@ def test_members_of_a_stateful_set_keep_name_address_and_data(space: Space) -> N
         address = space.field(f"pod/{name}", ".status.podIP")
         # A name's address lives as long as CoreDNS keeps it.
         wanted = f"until getent hosts {name}.member | grep -w {address}; do sleep 0.2; done"
-        space.run("front", "timeout", "40", "sh", "-c", wanted)
+        space.run("front", "timeout", "180", "sh", "-c", wanted)
     assert space.run("member-0", "hostname", "-f").strip() == f"member-0.member.{space.name}.svc.cluster.local"

@@ -20,13 +20,13 @@ def running(space: Space) -> None:
 
 
 def terminated(space: Space, pod: str) -> dict[str, Any]:
-    space.kubectl("wait", f"pod/{pod}", f"--for=jsonpath={{{STATUS}.state.terminated}}", "--timeout=30s")
+    space.kubectl("wait", f"pod/{pod}", f"--for=jsonpath={{{STATUS}.state.terminated}}", "--timeout=180s")
     found: dict[str, Any] = space.get("pod", pod)["status"]["containerStatuses"][0]["state"]["terminated"]
     return found
 
 
 def test_a_job_completes(space: Space) -> None:
-    space.kubectl("wait", "--for=condition=Complete", "job/three", "--timeout=60s")
+    space.kubectl("wait", "--for=condition=Complete", "job/three", "--timeout=180s")
     job = space.get("job", "three")["status"]
     assert job["succeeded"] == 3
     assert "failed" not in job
@@ -34,7 +34,7 @@ def test_a_job_completes(space: Space) -> None:
 
 def test_a_cron_job_s_job_runs_and_its_log_is_kept(space: Space) -> None:
     space.kubectl("create", "job", "now", "--from=cronjob/nightly")
-    space.kubectl("wait", "--for=condition=Complete", "job/now", "--timeout=60s")
+    space.kubectl("wait", "--for=condition=Complete", "job/now", "--timeout=180s")
     assert space.kubectl("logs", "job/now") == "tick\n"
 
 
@@ -47,7 +47,7 @@ def test_a_container_over_its_memory_limit_is_oom_killed(space: Space) -> None:
 def test_a_termination_message_from_its_file_or_the_log(space: Space) -> None:
     ended = terminated(space, "told-by-log")
     assert (ended["exitCode"], ended["reason"], ended["message"]) == (1, "Error", "from the log\n")
-    space.kubectl("wait", "pod/crashing", f"--for=jsonpath={{{STATUS}.lastState.terminated}}", "--timeout=30s")
+    space.kubectl("wait", "pod/crashing", f"--for=jsonpath={{{STATUS}.lastState.terminated}}", "--timeout=180s")
     last = space.get("pod", "crashing")["status"]["containerStatuses"][0]["lastState"]["terminated"]
     assert (last["exitCode"], last["message"]) == (7, "last words\n")
 
@@ -87,13 +87,13 @@ def test_a_pod_is_asked_before_it_is_told_to_end(space: Space) -> None:
     with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True, env=environment) as log:
         assert log.stdout is not None
         assert log.stdout.readline() == "up\n"
-        space.kubectl("delete", "pod", "polite", "--timeout=15s")
-        assert log.communicate(timeout=10)[0].split() == ["prestop", "term"]
+        space.kubectl("delete", "pod", "polite", "--timeout=180s")
+        assert log.communicate(timeout=60)[0].split() == ["prestop", "term"]
 
 
 def test_a_pod_that_does_not_listen_is_killed_after_its_grace_period(space: Space) -> None:
     space.ready("deaf")
-    space.kubectl("delete", "pod", "deaf", "--timeout=15s")
+    space.kubectl("delete", "pod", "deaf", "--timeout=180s")
     assert space.attempt("get", "pod", "deaf").returncode == 1
 
 
@@ -102,7 +102,7 @@ def test_a_forced_deletion_ends_the_processes_too(space: Space) -> None:
     assert processes("sleep 98765")
     space.kubectl("delete", "pod", "unwanted", "--grace-period=0", "--force")
     assert space.attempt("get", "pod", "unwanted").returncode == 1
-    eventually(lambda: not processes("sleep 98765"), "the process is gone", 45)
+    eventually(lambda: not processes("sleep 98765"), "the process is gone")
 
 
 def processes(command: str) -> list[str]:
@@ -111,6 +111,6 @@ def processes(command: str) -> list[str]:
 
 
 def test_a_job_gives_up_at_its_backoff_limit(space: Space) -> None:
-    space.kubectl("wait", "--for=condition=Failed", "job/fails", "--timeout=60s")
+    space.kubectl("wait", "--for=condition=Failed", "job/fails", "--timeout=180s")
     condition = next(c for c in space.get("job", "fails")["status"]["conditions"] if c["type"] == "Failed")
     assert condition["reason"] == "BackoffLimitExceeded"

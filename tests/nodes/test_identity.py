@@ -104,7 +104,7 @@ class Pods:
             "spec": {"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes, **spec},
         }
         apply(self.region, pod)
-        self.region.kubectl("-n", self.namespace, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+        self.region.kubectl("-n", self.namespace, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=180s")
 
     def run(self, pod: str, program: str, *arguments: str) -> str:
         command = ("-n", self.namespace, "exec", pod, "--", PYTHON, "-c", program, *arguments)
@@ -212,11 +212,11 @@ def test_instance_metadata_stops_at_its_hop_limit(
         assert "NodeInstanceRole" in role_of(arn)
         assert arn.endswith(f"/{instance}")
     hops(real_region, instance, 1)
-    eventually(lambda: pods.run("metadata", METADATA, "1") == "no answer", "pods are one hop too far", 10)
+    eventually(lambda: pods.run("metadata", METADATA, "1") == "no answer", "pods are one hop too far")
     assert pods.run("metadata", WHO) == "NoCredentialsError"
     assert pods.run("metadata-host", METADATA, "20") == f"{instance}\n401"
     hops(real_region, instance, 2)
-    eventually(lambda: pods.run("metadata", METADATA, "20").startswith(instance), "pods are answered again", 10)
+    eventually(lambda: pods.run("metadata", METADATA, "20").startswith(instance), "pods are answered again")
 
 
 def test_a_cluster_config_makes_identities(real_region: RegionProcess, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from twinplane.testing.memory_cluster import MemoryCluster
 pytestmark = [
     pytest.mark.real_cluster,
     pytest.mark.skipif(bool(missing()), reason=missing() or "can run"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(600),
 ]
 
 PARENT = f"/twinplane-kubelet-test-{os.getpid()}"
@@ -56,7 +56,7 @@ class RealNode(TestNode):
         )
         self._task = asyncio.create_task(self.kubelet.run())
 
-    async def until(self, check: Callable[[], Any], seconds: float = 20.0) -> float:
+    async def until(self, check: Callable[[], Any], seconds: float = 120.0) -> float:
         """Seconds that it took."""
         began = time.monotonic()
         while True:
@@ -142,10 +142,10 @@ async def test_many_pods_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             await node.create(pod_object(f"pod-{index}", [shell("exec sleep 1000")], terminationGracePeriodSeconds=0))
         spent = time.process_time()
         running = lambda: all(node.status(f"pod-{index}")["phase"] == "Running" for index in range(count))  # noqa: E731
-        print(f"{count} pods: {await node.until(running, 60):.2f} s, {time.process_time() - spent:.2f} s of CPU here")
+        print(f"{count} pods: {await node.until(running):.2f} s, {time.process_time() - spent:.2f} s of CPU here")
         for index in range(count):
             await node.cluster.delete(PODS, f"pod-{index}", "default", grace_period_seconds=1)
-        print(f"gone: {await node.until(lambda: len(node.cluster.objects(PODS)) == 1, 60):.2f} s")
+        print(f"gone: {await node.until(lambda: len(node.cluster.objects(PODS)) == 1):.2f} s")
 
 
 async def test_limits_users_and_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ class Terminal:
             os.execvpe("kubectl", ["kubectl", "-n", space.name, *arguments], {**space.region.environment})
         self._text = ""
 
-    def until(self, pattern: str, seconds: float = 15) -> str:
+    def until(self, pattern: str, seconds: float = 120) -> str:
         end = time.monotonic() + seconds
         while not (found := re.search(pattern, self._text)):
             assert time.monotonic() < end, self._text

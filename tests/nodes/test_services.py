@@ -10,7 +10,7 @@ from tests.nodes.space import Space
 from tests.region_process import eventually
 
 PAGE = "200 first page"
-LOOP = "while :; do curl -sS -m 5 -o /dev/null http://web && echo ok || echo failed; sleep 0.05; done"
+LOOP = "while :; do curl -sS -m 30 -o /dev/null http://web && echo ok || echo failed; sleep 0.05; done"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,15 +75,18 @@ def test_a_rolling_update_fails_no_request(space: Space) -> None:
     command = ("kubectl", "-n", space.name, "exec", "client", "--", "sh", "-c", LOOP)
     environment = space.region.environment
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as loop:
+        assert loop.stdout is not None
         try:
             space.kubectl("set", "env", "deployment/web", "ROUND=2")
             space.rolled_out("deployment/web")
+            # A busy machine may have sent but few by now.
+            counted = [loop.stdout.readline().strip() for _ in range(20)]
         finally:
             loop.terminate()
-        output, errors = loop.communicate(timeout=10)
+        output, errors = loop.communicate(timeout=60)
     space.attempt("exec", "client", "--", "sh", "-c", "kill $(pidof sh)")
-    counted = output.split()
-    assert counted.count("ok") > 10
+    counted += output.split()
+    assert "ok" in counted
     assert "failed" not in counted, errors
     assert len(space.get("replicasets", "-l", "app=web")["items"]) == 2
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.nodes.applications import CLIENT, PYTHON, SERVER, SLEEPER, apply, deployment, image, service
 from tests.nodes.footprint import footprint
-from tests.nodes.load import Counts, load
+from tests.nodes.load import ENOUGH, Counts, load
 from tests.nodes.whole_region import CLUSTER, NODEGROUP, RealRegion, answers, containers, kill, pod_ready
 from tests.region_process import eventually
 from twinplane.cloud.machines.requirements import requirements
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.real_cluster,
     pytest.mark.skipif(bool(LACKING), reason=" ".join(LACKING) or "-"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(900),
 ]
 
 NODES = 2
@@ -53,7 +53,7 @@ def prepare(region: RealRegion) -> None:
     apply(region, client, deployment("fragile", image(region), SLEEPER))
     for app, count in (("web", 4), ("client", 2), ("fragile", 1)):
         region.until_running(app, count)
-    region.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
+    region.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=180s")
 
 
 def targets(region: RealRegion) -> dict[str, str]:
@@ -87,18 +87,19 @@ def no_failure(counts: dict[str, Counts]) -> None:
         print(f"{name}: {found.sent} sent, {len(found.failures)} failed, slowest {found.slowest * 1000:.0f} ms")
     failures = {name: found.failures for name, found in counts.items() if found.failures}
     assert not failures, failures
-    assert all(found.sent > 50 for found in counts.values())
+    assert all(found.sent > ENOUGH for found in counts.values())
 
 
-def no_client_failure(
-    before: dict[str, tuple[int, int, int, int]], after: dict[str, tuple[int, int, int, int]]
-) -> None:
+def no_client_failure(region: RealRegion, before: dict[str, tuple[int, int, int, int]]) -> None:
+    def went_on() -> bool:
+        now = client_sums(region)
+        return all(now[name][0] > then[0] + ENOUGH and now[name][2] > then[2] for name, then in before.items())
+
+    eventually(went_on, "the clients in pods go on")
+    after = client_sums(region)
     print("clients in pods:", before, after)
-    for name, (sent, failed, named, unnamed) in after.items():
-        then = before[name]
-        assert (failed, unnamed) == (then[1], then[3])
-        assert sent > then[0] + 50
-        assert named > then[2]
+    for name, (_, failed, _, unnamed) in after.items():
+        assert (failed, unnamed) == (before[name][1], before[name][3])
 
 
 APPLICATIONS = {"web": 4, "client": 2, "fragile": 1, "keeper": 1}
@@ -146,7 +147,7 @@ def test_without_the_control_plane_no_request_fails_and_nodes_restart_what_crash
         eventually(restarts, "the restart is reported")
         time.sleep(1)
     no_failure(counts)
-    no_client_failure(sums, client_sums(region))
+    no_client_failure(region, sums)
     assert others(region, "fragile") == before
 
 
@@ -229,7 +230,7 @@ def test_nodes_and_traffic_outlive_the_daemon(region: RealRegion) -> None:
         region.until_ready(NODES)
         time.sleep(1)
     no_failure(counts)
-    no_client_failure(sums, client_sums(region))
+    no_client_failure(region, sums)
     assert others(region) == before
     assert {name: region.first_process(name) for name in region.instances()} == machines
     now = region.processes()
@@ -291,7 +292,7 @@ def test_a_rebooted_instance_comes_back_as_the_same_node(region: RealRegion) -> 
     eventually(lambda: region.first_process(instance) not in (0, first), "the machine boots again")
     eventually(lambda: region.nodes()[instance]["status"]["nodeInfo"]["bootID"] != boot, "the node says so")
     region.until_ready(NODES)
-    eventually(lambda: all_run(region), "its pods run", 90)
+    eventually(lambda: all_run(region), "its pods run")
 
 
 def test_a_terminated_instance_is_replaced_and_the_group_grows_and_shrinks(region: RealRegion) -> None:
@@ -303,14 +304,14 @@ def test_a_terminated_instance_is_replaced_and_the_group_grows_and_shrinks(regio
     scale = ("twinplane", "scale", "nodegroup", "--cluster", CLUSTER, "--name", NODEGROUP, "--nodes")
     region.run(*scale, str(NODES + 1), "--nodes-max", str(NODES + 1))
     # The node object goes when its lease has run out and EC2 says that there is no such instance.
-    eventually(lambda: instance not in region.nodes(), "the node object goes", 75)
+    eventually(lambda: instance not in region.nodes(), "the node object goes")
     region.until_ready(NODES + 1)
     assert not [line for lines in footprint(region.directory.root).values() for line in lines if instance in line]
     eventually(lambda: all_run(region), "its pods run elsewhere")
     assert len(targets(region)) == NODES + 2
     eventually(lambda: kept(region) == "precious", "the volume moved with its pod")
     region.run(*scale, str(NODES))
-    eventually(lambda: len(region.nodes()) == NODES and region.ready(NODES), "a node goes", 60)
+    eventually(lambda: len(region.nodes()) == NODES and region.ready(NODES), "a node goes")
     assert len(set(region.nodes()) & before) <= NODES - 1
     eventually(lambda: all_run(region), "its pods run elsewhere")
 
@@ -322,7 +323,7 @@ def test_a_deleted_node_group_drains(region: RealRegion) -> None:
     region.run("twinplane", "delete", "nodegroup", "--cluster", CLUSTER, "--name", NODEGROUP)
     # Evicted: pods of a node that is just gone are collected a minute later.
     assert not there & {pod["metadata"]["uid"] for pod in region.pods("-n", "default")}
-    eventually(lambda: not region.nodes(), "all nodes are gone", 60)
+    eventually(lambda: not region.nodes(), "all nodes are gone")
     assert not region.instances()
 
 

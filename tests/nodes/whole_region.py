@@ -63,9 +63,9 @@ class RealRegion(RegionProcess):
         found = [_ready(node) for node in self.nodes().values()]
         return len(found) == count and all(found)
 
-    def until_ready(self, count: int, seconds: float = 45) -> None:
-        eventually(lambda: self.attempt("kubectl", "get", "nodes").returncode == 0, "the API answers", seconds)
-        eventually(lambda: self.ready(count), f"{count} nodes are ready", seconds)
+    def until_ready(self, count: int) -> None:
+        eventually(lambda: self.attempt("kubectl", "get", "nodes").returncode == 0, "the API answers")
+        eventually(lambda: self.ready(count), f"{count} nodes are ready")
 
     def instances(self, *states: str) -> dict[str, dict[str, Any]]:
         wanted = states or ("pending", "running")
@@ -89,12 +89,12 @@ class RealRegion(RegionProcess):
         names = {node["metadata"]["name"]: instance for instance, node in self.nodes().items()}
         return [names[pod["spec"]["nodeName"]] for pod in pods]
 
-    def until_running(self, app: str, count: int, seconds: float = 45) -> list[dict[str, Any]]:
+    def until_running(self, app: str, count: int) -> list[dict[str, Any]]:
         def running() -> list[dict[str, Any]]:
             pods = self.pods("-l", f"app={app}")
             return pods if len(pods) == count and all(pod_ready(pod) for pod in pods) else []
 
-        found: list[dict[str, Any]] = eventually(running, f"{count} pods of {app} are ready", seconds)
+        found: list[dict[str, Any]] = eventually(running, f"{count} pods of {app} are ready")
         return found
 
     def serve(self, name: str, replicas: int, kind: str) -> None:

@@ -65,22 +65,27 @@ def _create(arguments: argparse.Namespace) -> None:
 
 
 def _config(arguments: argparse.Namespace, region: str) -> Any:
-    from twinplane.cli.eksctl import config, decoding
-
     if not arguments.config_file:
         return _config_of_flags(arguments, region)
     for flag in _FILE_FLAGS:
         if getattr(arguments, flag) is not None:
             raise CommandError(f"cannot use --{flag.replace('_', '-')} when --config-file/-f is set")
+    return read_config(arguments.config_file, region)
+
+
+def read_config(file: str, region: str) -> Any:
+    """A ClusterConfig; `-` is the standard input. Raises `CommandError`."""
+    from twinplane.cli.eksctl import config, decoding
+
     try:
-        text = sys.stdin.read() if arguments.config_file == "-" else Path(arguments.config_file).read_text()
-        return config.from_fields(decoding.decode(text, arguments.config_file), region, arguments.config_file)
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+        return config.from_fields(decoding.decode(text, file), region, file)
     except OSError as error:
-        raise CommandError(f"cannot read {arguments.config_file}: {error.strerror}") from error
+        raise CommandError(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CommandError(f"{arguments.config_file} is not UTF-8 text: {error.reason}") from error
+        raise CommandError(f"{file} is not UTF-8 text: {error.reason}") from error
     except decoding.BadClusterConfig as error:
-        raise CommandError(f"{arguments.config_file} was refused:\n" + str(error)) from error
+        raise CommandError(f"{file} was refused:\n" + str(error)) from error
 
 
 def _config_of_flags(arguments: argparse.Namespace, region: str) -> Any:

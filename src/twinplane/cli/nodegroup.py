@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import random
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
 from twinplane.cli.cluster import account_of
 from twinplane.cli.command import Command, cluster_flag, output_flag
@@ -12,6 +14,10 @@ from twinplane.cli.eksctl.runtime import check_host, runtime_flag
 from twinplane.cli.output import CommandError, Progress, print_document, print_table
 from twinplane.cli.region_access import region_access
 
+if TYPE_CHECKING:
+    from twinplane.cli.eksctl.config import ClusterConfig
+
+_FLAGS = ("name", "nodes", "nodes_min", "nodes_max", "node_type", "node_zones", "node_labels", "runtime")
 HEADINGS = (
     "CLUSTER",
     "NODEGROUP",
@@ -28,26 +34,97 @@ HEADINGS = (
 
 
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
-    cluster_flag(parser)
-    parser.add_argument("-n", "--name", required=True, help="name of the new node group")
-    parser.add_argument("-N", "--nodes", type=int, default=2, help="total number of nodes (default: 2)")
-    parser.add_argument("-t", "--node-type", default="m5.large", help="node instance type (default: m5.large)")
+    parser.add_argument("-f", "--config-file", metavar="FILE", help="an eksctl ClusterConfig; - for standard input")
+    parser.add_argument("--include", help="of the file: only the node groups with these comma-separated names or globs")
+    parser.add_argument("--cluster", metavar="NAME", help="EKS cluster name")
+    parser.add_argument("-n", "--name", help="name of the new node group (generated if unspecified)")
+    parser.add_argument("-N", "--nodes", type=int, help="total number of nodes (default: 2)")
+    parser.add_argument("-m", "--nodes-min", type=int, help="minimum number of nodes")
+    parser.add_argument("-M", "--nodes-max", type=int, help="maximum number of nodes")
+    parser.add_argument("-t", "--node-type", help="node instance type (default: m5.large)")
+    parser.add_argument("--node-zones", help="comma-separated availability zones (default: all of the cluster's)")
+    parser.add_argument("--node-labels", help="labels of the nodes: key1=value1,key2=value2")
     runtime_flag(parser)
 
 
 def _create(arguments: argparse.Namespace) -> None:
-    from twinplane.cli.eksctl import config, nodegroup, nodes
+    from dataclasses import replace
+
+    from twinplane.cli.eksctl import nodegroup, nodes
 
     access = region_access(arguments.data_dir)
     account = account_of(access)
-    cluster = _cluster(account, arguments.cluster)
-    group = config.default_node_group(arguments.name, arguments.nodes, arguments.node_type, arguments.runtime)
-    check_host((group,), access.directory.root)
-    region = access.settings.region
-    wanted = config.ClusterConfig(cluster["name"], region, cluster["version"], node_groups=(group,))
+    wanted = _wanted(arguments, access.settings.region)
+    cluster = _cluster(account, wanted.name)
+    check_host(wanted.node_groups, access.directory.root)
     progress = Progress()
+    present = set(account.eks.list_nodegroups(clusterName=wanted.name)["nodegroups"])
+    for group in wanted.node_groups:
+        if group.name in present:
+            # As eksctl: a file is applied again after a group was added to it.
+            progress.info(f'nodegroup "{group.name}" exists already')
+    wanted = replace(wanted, node_groups=tuple(each for each in wanted.node_groups if each.name not in present))
     nodegroup.create_all(account, wanted, nodegroup.network_of(account, cluster), cluster, progress)
     nodes.wait_until_ready(access, cluster, wanted, progress)
+    progress.done(f'created {len(wanted.node_groups)} managed nodegroup(s) in cluster "{wanted.name}"')
+
+
+def _wanted(arguments: argparse.Namespace, region: str) -> ClusterConfig:
+    """The cluster's name and the node groups to be made."""
+    from dataclasses import replace
+
+    from twinplane.cli.cluster import read_config
+
+    if not arguments.config_file:
+        return _wanted_by_flags(arguments, region)
+    for flag in ("cluster", *_FLAGS):
+        if getattr(arguments, flag) is not None:
+            raise CommandError(f"cannot use --{flag.replace('_', '-')} when --config-file/-f is set")
+    found: ClusterConfig = read_config(arguments.config_file, region)
+    if arguments.include:
+        globs = arguments.include.split(",")
+        kept = tuple(group for group in found.node_groups if any(fnmatchcase(group.name, glob) for glob in globs))
+        found = replace(found, node_groups=kept)
+    if not found.node_groups:
+        raise CommandError(f"no node groups were found in {arguments.config_file}")
+    return found
+
+
+def _wanted_by_flags(arguments: argparse.Namespace, region: str) -> ClusterConfig:
+    from dataclasses import replace
+
+    from twinplane.cli.eksctl import config
+
+    if not arguments.cluster:
+        raise CommandError("--cluster must be set")
+    name = arguments.name or f"ng-{random.getrandbits(32):08x}"
+    given = (arguments.nodes, arguments.nodes_min, arguments.nodes_max)
+    nodes = arguments.nodes if arguments.nodes is not None else given[1] if given[1] is not None else 2
+    minimum, maximum = (nodes if each is None else each for each in given[1:])
+    if not 0 <= minimum <= nodes <= maximum:
+        raise CommandError(f"--nodes-min {minimum}, --nodes {nodes} and --nodes-max {maximum} must be in this order")
+    kind = arguments.node_type or config.DEFAULT_INSTANCE_TYPE
+    group = config.default_node_group(name, nodes, kind, arguments.runtime)
+    group = replace(
+        group,
+        minimum=minimum,
+        maximum=max(maximum, 1),
+        zones=_items(arguments.node_zones),
+        labels={**group.labels, **_pairs(arguments.node_labels)},
+    )
+    return config.ClusterConfig(arguments.cluster, region, "", node_groups=(group,))
+
+
+def _items(text: str | None) -> tuple[str, ...]:
+    return tuple(item.strip() for item in (text or "").split(",") if item.strip())
+
+
+def _pairs(text: str | None) -> dict[str, str]:
+    found = [item.partition("=") for item in _items(text)]
+    wrong = next((key for key, sign, _ in found if not sign), None)
+    if wrong is not None:
+        raise CommandError(f"--node-labels wants key=value, got {wrong!r}")
+    return {key: value for key, _, value in found}
 
 
 def _get_arguments(parser: argparse.ArgumentParser) -> None:

@@ -43,6 +43,10 @@ class Instance:
     root_volume_gibibytes: int = 0
     boots: int = 0
     """How often it was started again or rebooted: a machine that has booted with another number must boot again."""
+    availability_zone_id: str = ""
+    """`usw2-az1`: the same place in every account, whatever its name there."""
+    leaving: bool = False
+    """Its Auto Scaling group has given it up and waits for a lifecycle hook (Terminating:Wait)."""
 
 
 ChangeListener = Callable[[str], None]

@@ -6,9 +6,11 @@ hands requests to them, and the internal API. Data: `credentials.json`, `aws/*.s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from twinplane.cloud.endpoint.feed import Feed
 from twinplane.cloud.endpoint.gate import Admitted, Gate
 from twinplane.cloud.endpoint.server import EndpointServer, PortInUse
 from twinplane.cloud.endpoint.sts import SecurityTokenService
+from twinplane.cloud.health_checks import HealthChecks
 from twinplane.cloud.iam.web_identity import WebIdentity
 from twinplane.cloud.identity import RegionCredentials, ServiceSessions, assumed_role_arn, unique_id
 from twinplane.cloud.registry.service import ImageRegistry
@@ -85,6 +88,7 @@ class Cloud:
         self._server = EndpointServer(self._answer, self._images)
         self._feed = Feed(int(self._clock.now() * 1000))
         self._published: dict[str, internal.Publication] = {}
+        self._health_checks: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen, wake the account, resume unfinished work. Returns when every service answers."""
@@ -124,6 +128,8 @@ class Cloud:
             raise
         self._images.start()
         self._eks.start()
+        checks = HealthChecks(self._account, self._clock, self._replace_stopped)
+        self._health_checks = asyncio.create_task(checks.run(), name="health checks of Auto Scaling groups")
 
     async def resumed(self) -> None:
         """Until the clusters of an earlier run have their control planes back."""
@@ -135,6 +141,9 @@ class Cloud:
 
     async def stop(self) -> None:
         """Everything acknowledged is on disk already: stopping only ends what runs."""
+        if self._health_checks is not None:
+            self._health_checks.cancel()
+            await asyncio.wait([self._health_checks])
         await self._eks.stop()
         await self._server.stop()
         await self._images.stop()
@@ -193,6 +202,12 @@ class Cloud:
         assert path.startswith(internal.PREFIX)
         self._published[path] = publication
 
+    async def _replace_stopped(self, instance_ids: Collection[str]) -> None:
+        from twinplane.cloud.aws.lifecycle import replace_stopped
+
+        replace = partial(replace_stopped, self._account_id, self._region, instance_ids)
+        await self._account.run(replace, changes="autoscaling")
+
     # -- requests ----------------------------------------------------------------------------------------------------
 
     async def _answer(self, request: AwsRequest) -> AwsResponse:
@@ -217,8 +232,12 @@ class Cloud:
             return await self._eks.handle(request, identity)
         if identity is None and operation_of(request).action == "AssumeRoleWithWebIdentity":
             return await self._sts.assume_with_web_identity(request, self._web_identity)
-        if request.service == "ecr" and operation_of(request).action == "GetAuthorizationToken":
-            return self._images.authorization_token()
+        if (
+            identity is not None
+            and request.service == "ecr"
+            and operation_of(request).action == "GetAuthorizationToken"
+        ):
+            return await self._images.authorization_token(identity)
         if identity is not None and request.service == "sts":
             answer = self._sts.answer(request, identity)
             if answer is not None:

@@ -67,6 +67,18 @@ class HttpAws:
         url, headers = self._endpoint + path, {"Content-Type": "application/json"}
         return await self._send("POST", url, orjson.dumps(content), headers, REQUEST_SECONDS, service=service)
 
+    async def json_call(self, service: str, target: str, content: Any) -> Any:
+        """The answer of a service that speaks AWS JSON 1.1 (ECR, say); `target` is its operation with its prefix.
+        Raises as `get`."""
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
+        body = orjson.dumps(content)
+        status, answer = await self._send("POST", self._endpoint + "/", body, headers, REQUEST_SECONDS, service=service)
+        found = _json_or_none(answer)
+        if status >= 400 or found is None:
+            code = str((found or {}).get("__type") or status)
+            raise AwsError(code, str((found or {}).get("message") or answer[:500].decode(errors="replace")))
+        return found
+
     async def _send(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], seconds: float, *, service: str = "ec2"
     ) -> tuple[int, bytes]:
@@ -82,6 +94,14 @@ class HttpAws:
                     return answer.status, await answer.read()
         except ClientError as error:
             raise ConnectionError(f"{urlsplit(url).path}: {error}") from error
+
+
+def _json_or_none(body: bytes) -> Any:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def parse_answer(status: int, body: bytes) -> ElementTree.Element:

@@ -156,6 +156,12 @@ class ImageStore:
         folder = self._directory / "tags" / registry / repository
         return sorted(path.name[1:] for path in folder.glob(":*")) if folder.is_dir() else []
 
+    def holds(self, registry: str, repository: str, digest: str) -> bool:
+        """Whether a manifest of the repository refers to the blob."""
+        folder = self._directory / "manifests" / registry / repository
+        manifests = [f"sha256:{path.name[1:]}" for path in folder.glob(":*")] if folder.is_dir() else []
+        return any(entry["digest"] == digest for each in manifests for entry in self._entries(each))
+
     def references(self) -> list[Reference]:
         top = self._directory / "tags"
         found = []

@@ -7,13 +7,13 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import sys
 from pathlib import Path
 
 from twinplane.region.data_directory import DataDirectory
 from twinplane.region.launcher import DAEMON, CannotStart, daemon_lock
 from twinplane.region.settings import BadSettings, Settings
+from twinplane.termination import cancel_on_signals
 
 
 def main() -> int:
@@ -54,9 +54,7 @@ def _run(directory: DataDirectory) -> int:
 async def _until_terminated(run: object) -> None:
     assert callable(run)
     task = asyncio.create_task(run(), name="daemon")
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+    cancel_on_signals(task)
     with contextlib.suppress(asyncio.CancelledError):
         await task
 

@@ -85,7 +85,7 @@ class ClusterProcesses:
         path = self._directory.cluster(name) / "pki" / "sa.key"
         return public_key(path) if path.exists() else ""
 
-    async def drain(self, name: str, nodegroup: str) -> None:
+    async def drain(self, name: str, nodegroup: str, node: str = "") -> None:
         configuration = await asyncio.to_thread(stores.configured, self._directory.cluster(name))
         if configuration is None or held(self._directory, control_plane_process(name)):
             return
@@ -93,10 +93,11 @@ class ClusterProcesses:
         context.load_cert_chain(configuration.kubelet_client_certificate_file, configuration.kubelet_client_key_file)
         try:
             async with asyncio.timeout(DRAIN_SECONDS_MAX), HttpClient(configuration.url, context) as client:
-                await drain(client, nodegroup)
+                await drain(client, nodegroup, node)
         except (ApiError, OSError) as error:
             # TimeoutError too.
-            LOG.warning("node group %s of %s is not empty: %s", nodegroup, name, error or "out of time")
+            what = node or f"node group {nodegroup}"
+            LOG.warning("%s of %s is not empty: %s", what, name, error or "out of time")
 
     async def deprovision(self, name: str) -> None:
         folder = self._directory.cluster(name)

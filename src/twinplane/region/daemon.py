@@ -81,12 +81,13 @@ class Daemon:
                 await asyncio.Event().wait()
             finally:
                 self._ready = False
-                await self._cloud.stop()
+                log.info("region %s stops", self._settings.region)
                 balancing.cancel()
                 real.cancel()
                 await asyncio.wait([balancing, real])
-                await nodes.stop()
-                await processes.stop_all()
+                # None of these needs the others any more, and each waits for something: open requests, containers
+                # that end, control planes that close their stores.
+                await asyncio.gather(self._cloud.stop(), nodes.stop(), processes.stop_all())
 
     def _load_balancing(self, clusters: ClusterProcesses, nodes: RealNodes) -> LoadBalancing:
         state = self._cloud.state

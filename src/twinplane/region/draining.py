@@ -1,8 +1,9 @@
 """Draining the nodes of a node group before its instances are terminated, as EKS does through the Kubernetes API.
 
-Called when EKS deletes a group. Nodes are cordoned, and every pod that is neither a DaemonSet's nor a static one's copy
-is evicted, so disruption budgets and grace periods are kept. As in EKS that does not go on for ever: the caller sets
-the bound; and where no other node could take the pods, what a budget protects is not waited for.
+Called when EKS deletes a group, and when an Auto Scaling group has given up an instance. Nodes are cordoned, and every
+pod that is neither a DaemonSet's nor a static one's copy is evicted, so disruption budgets and grace periods are kept.
+As in EKS that does not go on for ever: the caller sets the bound; and where no other node could take the pods, what a
+budget protects is not waited for.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ PAUSE_SECONDS = 0.25
 TOO_MANY_REQUESTS, NOT_FOUND = 429, 404
 
 
-async def drain(client: KubeClient, nodegroup: str) -> None:
-    """Returns when the nodes of the group are empty, or no more can be done; bound it with a timeout. Raises `ApiError`
-    and OSError."""
+async def drain(client: KubeClient, nodegroup: str, node: str = "") -> None:
+    """Returns when the nodes of the group (or that one) are empty, or no more can be done; bound it with a timeout.
+    Raises `ApiError` and OSError."""
     nodes = (await client.list(NODES)).items
     # The pods of a node that does not answer would never be gone.
-    own = {name_of(node) for node in nodes if labels_of(node).get(NODEGROUP_LABEL) == nodegroup and _ready(node)}
-    elsewhere = any(_ready(node) and not _unschedulable(node) for node in nodes if name_of(node) not in own)
+    group = {name_of(each) for each in nodes if labels_of(each).get(NODEGROUP_LABEL) == nodegroup and _ready(each)}
+    own = group & {node} if node else group
+    elsewhere = any(_ready(each) and not _unschedulable(each) for each in nodes if name_of(each) not in own)
+    selector = f"spec.nodeName={node}" if node else ""
     for name in sorted(own):
         await client.patch(NODES, name, {"spec": {"unschedulable": True}})
-    while pods := [pod for pod in (await client.list(PODS)).items if _concerned(pod, own)]:
+    while pods := [pod for pod in (await client.list(PODS, field_selector=selector)).items if _concerned(pod, own)]:
         refused = await _evict(client, pods)
         if refused == len(pods) and not elsewhere:
             return

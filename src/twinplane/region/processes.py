@@ -77,7 +77,10 @@ class Processes:
         release(self._directory, name)
 
     async def stop_all(self) -> None:
-        names = {path.stem for path in self._directory.processes.glob("*.json")} | set(self._watchers)
+        """All but the daemon itself, whose pid file lies among the others."""
+        files = {path.stem: RunningProcess.read(path) for path in self._directory.processes.glob("*.json")}
+        found = {name for name, process in files.items() if process is None or process.pid != os.getpid()}
+        names = found | set(self._watchers)
         await asyncio.gather(*(self.stop(name) for name in sorted(names)))
 
     def alive(self, name: str) -> bool:

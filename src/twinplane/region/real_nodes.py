@@ -181,8 +181,10 @@ class _Parts:
 
     async def stop(self) -> None:
         await self._machines.stop_all()
+        log.info("the machines have ended")
         await self._volumes.release()
         await self._fabric.remove_everything()
+        log.info("the networks are gone")
 
     def announce(self, addresses: Iterable[tuple[str, str]]) -> None:
         self._fabric.announce("load balancers", addresses)

@@ -55,8 +55,8 @@ class FakeControlPlanes:
     def token_key(self, name: str) -> str:
         return self.token_keys.get(name, "")
 
-    async def drain(self, name: str, nodegroup: str) -> None:
-        self.drained.append(f"{name}/{nodegroup}")
+    async def drain(self, name: str, nodegroup: str, node: str = "") -> None:
+        self.drained.append(f"{name}/{nodegroup}" + (f"/{node}" if node else ""))
 
     async def deprovision(self, name: str) -> None:
         await self.open.wait()

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.unit.cloud.regions import Network, Region, in_thread, network
+from tests.unit.cloud.regions import ACCOUNT, Network, Region, in_thread, network
+from twinplane.cloud.aws.lifecycle import replace_stopped
 
 GROUP = "workers"
 
@@ -127,3 +128,58 @@ async def test_a_full_subnet_is_passed_over_and_a_full_group_says_so(region: Reg
     assert found["Activities"][0]["StatusCode"] == "Failed"
     assert "does not have enough free addresses" in found["Activities"][0]["StatusMessage"]
     assert "Launching a new EC2 instance: i-" in found["Activities"][1]["Description"]
+
+
+async def hooked(region: Region) -> None:
+    await region.call(
+        "autoscaling",
+        "put_lifecycle_hook",
+        AutoScalingGroupName=GROUP,
+        LifecycleHookName="drain",
+        LifecycleTransition="autoscaling:EC2_INSTANCE_TERMINATING",
+    )
+
+
+def leaving(region: Region) -> list[str]:
+    return [found.instance_id for found in region.cloud.state.instances() if found.leaving]
+
+
+async def test_what_a_group_gives_up_waits_for_its_hook(region: Region) -> None:
+    await make_group(region, 3)
+    await hooked(region)
+    await resize(region, 2)
+    (waiting,) = leaving(region)
+    assert len(running(region)) == 3
+    await region.call("ec2", "terminate_instances", InstanceIds=[waiting])
+    assert leaving(region) == []
+    assert waiting not in running(region)
+    assert len(running(region)) == 2
+    # One that is to be replaced goes when its replacement is there.
+    one = next(iter(running(region)))
+    call = {"InstanceId": one, "ShouldDecrementDesiredCapacity": False}
+    await region.call("autoscaling", "terminate_instance_in_auto_scaling_group", **call)
+    assert (leaving(region), len(running(region))) == ([one], 3)
+    group = (await region.call("autoscaling", "describe_auto_scaling_groups"))["AutoScalingGroups"][0]
+    states = {each["InstanceId"]: each["LifecycleState"] for each in group["Instances"]}
+    assert (states.pop(one), set(states.values()), group["DesiredCapacity"]) == ("Terminating:Wait", {"InService"}, 2)
+    await region.call("autoscaling", "delete_auto_scaling_group", AutoScalingGroupName=GROUP, ForceDelete=True)
+    assert running(region) == {}
+
+
+async def test_an_instance_that_stays_stopped_is_replaced(region: Region) -> None:
+    await make_group(region, 2)
+    one = next(iter(running(region)))
+    await region.call("ec2", "stop_instances", InstanceIds=[one])
+    region_id = region.cloud.state.instances()[0].availability_zone[:-1]
+
+    async def replace() -> None:
+        await region.cloud.account.run(lambda: replace_stopped(ACCOUNT, region_id, [one]), changes="autoscaling")
+
+    suspended = {"AutoScalingGroupName": GROUP, "ScalingProcesses": ["ReplaceUnhealthy"]}
+    await region.call("autoscaling", "suspend_processes", **suspended)
+    await replace()
+    assert len(running(region)) == 1
+    await region.call("autoscaling", "resume_processes", **suspended)
+    await replace()
+    assert len(running(region)) == 2
+    assert one not in running(region)

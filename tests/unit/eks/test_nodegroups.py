@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections import Counter
 from pathlib import Path
@@ -55,8 +56,14 @@ async def test_scaling_through_eks_and_through_auto_scaling(demo: Demo) -> None:
     assert (update["type"], update["status"]) == ("ConfigUpdate", "Successful")
     assert len(demo.nodes()) == 4
     name = group["resources"]["autoScalingGroups"][0]["name"]
+    before = {node.instance_id: node.private_dns_name for node in demo.nodes()}
     await demo.region.call("autoscaling", "set_desired_capacity", AutoScalingGroupName=name, DesiredCapacity=1)
-    assert len(demo.nodes()) == 1
+    async with asyncio.timeout(30):
+        while len(demo.nodes()) > 1:
+            await asyncio.sleep(0.01)
+    # Each was drained before it went.
+    gone = before.keys() - {node.instance_id for node in demo.nodes()}
+    assert sorted(demo.region.control_planes.drained) == sorted(f"{NAME}/ng/{before[each]}" for each in gone)
     assert (await demo.nodegroup())["scalingConfig"] == {"minSize": 1, "maxSize": 4, "desiredSize": 1}
 
 

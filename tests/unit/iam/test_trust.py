@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from twinplane.cloud.iam.trust import Asking, allows, like
+from twinplane.cloud.iam.trust import Asking, allows, effects, like
 
 PROVIDER = "arn:aws:iam::123456789012:oidc-provider/oidc.eks.us-west-2.amazonaws.com/id/ABC"
 HOST = "oidc.eks.us-west-2.amazonaws.com/id/ABC"
@@ -96,3 +96,14 @@ def test_addresses() -> None:
     trusted = statement(Principal={"AWS": "*"}, Action="sts:AssumeRole")
     assert allows(policy({**trusted, "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}), asking)
     assert not allows(policy({**trusted, "Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}), asking)
+
+
+def test_policies_of_identities_name_resources_and_no_principals() -> None:
+    asking = Asking("AWS", ("me",), "ecr:BatchGetImage", {}, "arn:aws:ecr:r:1:repository/team/app")
+    one = {"Effect": "Allow", "Action": "ecr:Batch*", "Resource": ["arn:aws:ecr:*:1:repository/team/*"]}
+    assert effects(policy(one), asking, of_identity=True) == {"Allow"}
+    assert effects(policy(one), asking) == set()
+    others = {"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:ecr:r:1:repository/team/*"}
+    assert effects(policy(one, others), asking, of_identity=True) == {"Allow"}
+    denied = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+    assert effects(policy(one, denied), asking, of_identity=True) == {"Allow", "Deny"}

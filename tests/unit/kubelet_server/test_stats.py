@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from twinplane.dataplane.exposition import Counter, Histogram, Registry, render
 from twinplane.dataplane.kubelet.metrics import KubeletMetrics
 from twinplane.dataplane.kubelet.stats.cgroup_files import Device, flat, pressure, shares_of, usage_v1, usage_v2
 from twinplane.dataplane.kubelet.stats.cgroup_tree import CgroupTree
-from twinplane.dataplane.kubelet.stats.filesystems import FileSystem, node_file_system
+from twinplane.dataplane.kubelet.stats.filesystems import FileSystem, FileSystems, Found, node_file_system
 from twinplane.dataplane.kubelet.stats.proc_files import disks, interfaces, open_files_limit
 from twinplane.dataplane.kubelet.stats.sampling import Rates
 from twinplane.dataplane.kubelet.stats.statistics import Statistics
@@ -298,3 +299,22 @@ def test_registry() -> None:
     )
     counter.forget("x")
     assert counter.value("x") == 0
+
+
+@virtual_time
+async def test_a_round_that_took_long_is_followed_by_another_within_a_minute(clock: VirtualClock) -> None:
+    """On a busy machine a round takes long, and what fills the disk must be seen nevertheless."""
+    rounds: list[float] = []
+
+    class Busy(FileSystems):
+        async def look(self) -> Found:
+            await asyncio.sleep(20 if len(rounds) == 0 else 0)
+            rounds.append(clock.now() - began)
+            return Found()
+
+    began = clock.now()
+    task = asyncio.create_task(Busy.__new__(Busy).run())
+    await asyncio.sleep(95)
+    task.cancel()
+    await asyncio.wait([task])
+    assert rounds == [20, 80, 90]

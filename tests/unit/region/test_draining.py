@@ -28,8 +28,10 @@ class Cluster:
         self.nodes, self.pods, self.protected = nodes, pods, protected
         self.evicted: list[str] = []
 
-    async def list(self, resource: Resource) -> ObjectList:
-        return ObjectList(list(self.nodes if resource is NODES else self.pods), "1")
+    async def list(self, resource: Resource, *, field_selector: str = "") -> ObjectList:
+        on = field_selector.removeprefix("spec.nodeName=")
+        pods = [item for item in self.pods if on in ("", item["spec"]["nodeName"])]
+        return ObjectList(list(self.nodes if resource is NODES else pods), "1")
 
     async def patch(self, resource: Resource, name: str, patch: Any) -> Object:
         assert resource is NODES
@@ -48,8 +50,8 @@ class Cluster:
         return body
 
 
-async def drained(cluster: Cluster) -> list[str]:
-    await drain(cluster, "old")  # type: ignore[arg-type]  # the few requests that it makes
+async def drained(cluster: Cluster, node: str = "") -> list[str]:
+    await drain(cluster, "old", node)  # type: ignore[arg-type]  # the few requests that it makes
     return cluster.evicted
 
 
@@ -73,3 +75,11 @@ async def test_a_budget_is_waited_for_while_there_is_another_node() -> None:
 async def test_a_budget_is_not_waited_for_when_no_node_is_left() -> None:
     cluster = Cluster([node("n1", "old")], [pod("a", "n1"), pod("b", "n1")], {"b": 1000})
     assert await drained(cluster) == ["a"]
+
+
+async def test_one_node_of_a_group_alone() -> None:
+    nodes = [node("n1", "old"), node("n2", "old")]
+    cluster = Cluster(nodes, [pod("a", "n1"), pod("b", "n2")], {"a": 2})
+    assert await drained(cluster, "n1") == ["a"]
+    assert [item["spec"].get("unschedulable", False) for item in nodes] == [True, False]
+    assert await drained(cluster, "of another group") == ["a"]

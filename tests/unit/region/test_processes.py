@@ -149,3 +149,16 @@ async def test_the_next_supervisor_holds_what_was_held(tmp_path: Path) -> None:
         assert recorded(directory) is None
         await processes.stop(SLEEPER.name)
         assert not held(directory, SLEEPER.name)
+
+
+async def test_the_daemon_does_not_stop_itself(tmp_path: Path) -> None:
+    """Its own pid file lies among the others: a signal to itself would break off its clean-up, or wait for its end."""
+    directory = directory_in(tmp_path)
+    own = directory.processes / "region.json"
+    own.write_text(RunningProcess.of(os.getpid(), ()).dump())
+    async with asyncio.timeout(4), supervisor(directory) as processes:
+        processes.ensure(SLEEPER)
+        process = recorded(directory)
+    assert process is not None
+    assert not process.alive
+    assert own.exists()

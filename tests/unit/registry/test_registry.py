@@ -164,3 +164,47 @@ async def test_ecr_shows_pushes_and_its_deletions_count(region: regions.Region, 
     async with asyncio.timeout(5):
         while store.find(Reference(ECR, "web", "1")) is not None:
             await asyncio.sleep(0.01)
+
+
+async def test_ecr_wants_a_password_and_asks_the_policies_of_its_owner(region: regions.Region, client: Client) -> None:
+    await region.call("ecr", "create_repository", repositoryName="app")
+    await region.call("ecr", "create_repository", repositoryName="open")
+    layer = b"secret layer"
+    for name in ("app", "open"):
+        assert (await client.push(name, "1", layer)).status == 201
+    administrators = client.authorization
+    client.authorization = ""
+    assert await codes(await client.send("GET", "/v2/app/manifests/1", params={"ns": ECR})) == (401, "UNAUTHORIZED")
+    # Nor does another name lead to its layers.
+    digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    assert await codes(await client.send("GET", f"/v2/a/blobs/{digest}", params=HUB)) == (404, "BLOB_UNKNOWN")
+    principal = {"Service": "ec2.amazonaws.com"}
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    trust = {"Version": "2012-10-17", "Statement": [statement]}
+    await region.call("iam", "create_role", RoleName="node", AssumeRolePolicyDocument=json.dumps(trust))
+    arn = f"arn:aws:sts::{regions.ACCOUNT}:assumed-role/node/i-1"
+    ecr = region.client("ecr", region.cloud.issue_role_credentials(arn))
+    with pytest.raises(ecr.exceptions.ClientError, match=r"User: .*/i-1 is not authorized to perform: ecr:GetAuthor"):
+        await asyncio.to_thread(ecr.get_authorization_token)
+    await allow(region, "ecr:GetAuthorizationToken", "*")
+    data = (await asyncio.to_thread(ecr.get_authorization_token))["authorizationData"][0]
+    client.authorization = f"Basic {data['authorizationToken']}"
+    denied = await client.send("GET", "/v2/app/manifests/1", params={"ns": ECR})
+    assert await codes(denied) == (403, "DENIED")
+    assert "ecr:BatchGetImage on resource: arn:aws:ecr" in (await denied.json())["errors"][0]["message"]
+    await allow(region, "ecr:BatchGetImage", f"arn:aws:ecr:{regions.REGION}:{regions.ACCOUNT}:repository/app")
+    assert (await client.send("GET", "/v2/app/manifests/1", params={"ns": ECR})).status == 200
+    assert await codes(await client.send("GET", "/v2/open/manifests/1", params={"ns": ECR})) == (403, "DENIED")
+    everybody = {"Effect": "Allow", "Principal": {"AWS": regions.ACCOUNT}, "Action": ["ecr:BatchGetImage"]}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
+    await region.call("ecr", "set_repository_policy", repositoryName="open", policyText=text)
+    assert (await client.send("GET", "/v2/open/manifests/1", params={"ns": ECR})).status == 200
+    assert await codes(await client.send("PUT", "/v2/open/manifests/2", data=b"{}")) == (403, "DENIED")
+    client.authorization = administrators
+    assert (await client.send("GET", f"/v2/app/blobs/{digest}", params={"ns": ECR})).status == 200
+
+
+async def allow(region: regions.Region, action: str, resource: str) -> None:
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}]}
+    name = action.partition(":")[2]
+    await region.call("iam", "put_role_policy", RoleName="node", PolicyName=name, PolicyDocument=json.dumps(document))

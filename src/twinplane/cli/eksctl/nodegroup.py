@@ -76,6 +76,12 @@ def _request(cluster: str, group: NodeGroup, network: Network, role_arn: str) ->
         "alpha.eksctl.io/nodegroup-name": group.name,
         **group.labels,
     }
+    subnets = list(group.subnets) or network.ids(public=not group.private_networking, zones=group.zones)
+    if not subnets:
+        kind = "private" if group.private_networking else "public"
+        raise CommandError(
+            f'the cluster has no {kind} subnets for nodegroup "{group.name}" in {", ".join(group.zones)}'
+        )
     request: dict[str, Any] = {
         "clusterName": cluster,
         "nodegroupName": group.name,
@@ -84,7 +90,7 @@ def _request(cluster: str, group: NodeGroup, network: Network, role_arn: str) ->
         "amiType": group.ami_type,
         "capacityType": "SPOT" if group.spot else "ON_DEMAND",
         "diskSize": group.volume_size,
-        "subnets": list(group.subnets) or network.ids(public=not group.private_networking, zones=group.zones),
+        "subnets": subnets,
         "nodeRole": role_arn,
         "labels": labels,
         "tags": {**cluster_tags(cluster), "alpha.eksctl.io/nodegroup-name": group.name, **group.tags},

@@ -12,6 +12,7 @@ from datetime import UTC
 from functools import cached_property, lru_cache
 from typing import Any
 
+from twinplane.cloud.aws import lifecycle
 from twinplane.cloud.contract import Instance
 from twinplane.cloud.network.max_pods import address_limit, max_pods
 
@@ -52,10 +53,11 @@ def read(account_id: str, region: str, now: float) -> View:
 
     backend = ec2_backends[account_id][region]
     _forget_terminated(backend, now)
+    leaving = lifecycle.leaving(account_id, region)
     instances, secondary = [], []
     for reservation in backend.reservations.values():
         for instance in reservation.instances:
-            instances.append(_instance(backend, instance))
+            instances.append(_instance(backend, instance, leaving=instance.id in leaving))
             secondary.append(
                 tuple(
                     record["PrivateIpAddress"]
@@ -80,7 +82,7 @@ def _forgettable(instance: Any, now: float) -> bool:
     return ended is not None and now - ended.replace(tzinfo=UTC).timestamp() > FORGET_TERMINATED_SECONDS
 
 
-def _instance(backend: Any, instance: Any) -> Instance:
+def _instance(backend: Any, instance: Any, *, leaving: bool) -> Instance:
     tags = dict(backend.tags.get(instance.id, {}))
     user_data = _decoded(instance.user_data)
     interface = instance.nics.get(0)
@@ -103,6 +105,8 @@ def _instance(backend: Any, instance: Any) -> Instance:
         role=_role(backend, instance.id),
         root_volume_gibibytes=_root_volume(instance),
         boots=getattr(instance, "twinplane_boots", 0),
+        leaving=leaving,
+        availability_zone_id=interface.subnet._availability_zone.zone_id if interface else "",
     )
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from twinplane.cloud.aws import activities
+from twinplane.cloud.aws import activities, lifecycle
 from twinplane.cloud.aws.replacing import around
 from twinplane.cloud.network import addresses
 
@@ -57,6 +57,8 @@ def apply() -> None:
     def set_desired_capacity(original: Any, self: Any, new_capacity: int | None) -> None:
         _sort_for_termination(self)
         before = {state.instance for state in self.instance_states}
+        if lifecycle.has_hook(self):
+            lifecycle.hold(self, self.min_size if new_capacity is None else new_capacity)
         original(self, new_capacity)
         for instance in before - {state.instance for state in self.instance_states}:
             activities.record_termination(self, instance)
@@ -72,6 +74,7 @@ def apply() -> None:
 
     _check_limits()
     activities.apply()
+    lifecycle.apply()
 
 
 def _check_limits() -> None:

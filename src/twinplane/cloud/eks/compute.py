@@ -116,8 +116,18 @@ class Compute:
     # -- Auto Scaling group ------------------------------------------------------------------------------------------
 
     def ensure_group(self, spec: GroupSpec) -> None:
-        if self._group(spec.name):
-            return
+        if not self._group(spec.name):
+            self._create_group(spec)
+        # Its instances wait until their nodes are drained: see `scale_in`.
+        self._autoscaling.put_lifecycle_hook(
+            AutoScalingGroupName=spec.name,
+            LifecycleHookName="Terminate-LC-Hook",
+            LifecycleTransition="autoscaling:EC2_INSTANCE_TERMINATING",
+            HeartbeatTimeout=1800,
+            DefaultResult="CONTINUE",
+        )
+
+    def _create_group(self, spec: GroupSpec) -> None:
         self._autoscaling.create_auto_scaling_group(
             AutoScalingGroupName=spec.name,
             VPCZoneIdentifier=",".join(spec.subnets),

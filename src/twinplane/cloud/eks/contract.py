@@ -46,8 +46,9 @@ class ControlPlanes(Protocol):
         """PEM of the public key that verifies the cluster's service-account tokens; empty while there is none."""
         ...
 
-    async def drain(self, name: str, nodegroup: str) -> None:
-        """Evict the pods of a node group that is about to go. Returns after a bounded time, whether it has or not."""
+    async def drain(self, name: str, nodegroup: str, node: str = "") -> None:
+        """Evict the pods of a node group that is about to go, or of one of its nodes. Returns after a bounded time,
+        whether it has or not."""
         ...
 
     async def deprovision(self, name: str) -> None:

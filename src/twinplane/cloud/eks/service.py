@@ -14,6 +14,7 @@ from twinplane.cloud.eks.nodegroup_updates import NodegroupUpdates
 from twinplane.cloud.eks.nodegroups import Nodegroups
 from twinplane.cloud.eks.pod_identity import EksAuth, PodIdentity
 from twinplane.cloud.eks.protocol import Protocol, error_response
+from twinplane.cloud.eks.scale_in import ScaleIn
 from twinplane.cloud.eks.tags import Tags
 from twinplane.cloud.eks.updates import Updates
 from twinplane.cloud.identity import Identity, ServiceSessions
@@ -27,6 +28,7 @@ class EksService:
         self._access = AccessEntries(context)
         self._clusters = Clusters(context, self._access)
         self._nodegroups = Nodegroups(context, self._access)
+        self._scale_in = ScaleIn(context)
         components = (
             self._clusters,
             ClusterUpdates(context, self._clusters, self._updates),
@@ -49,6 +51,7 @@ class EksService:
         self._clusters.resume()
         self._nodegroups.resume()
         self._updates.resume()
+        self._scale_in.start()
 
     async def resumed(self) -> None:
         """Until the work that `start` resumed is done."""

@@ -1,7 +1,8 @@
-"""Trust policies, pure: may this principal assume the role, with these facts about the request?
+"""IAM policies, pure: may this principal do that, with these facts about the request? Trust policies of roles first of
+all; policies of identities (without principals) and of resources as well.
 
-Source: "IAM JSON policy elements" (Principal, Action, Condition) of the IAM guide. An operator that is not known
-here never holds, so a condition is not let through by not being understood.
+Source: "IAM JSON policy elements" (Principal, Action, Resource, Condition) of the IAM guide. An operator that is not
+known here never holds, so a condition is not let through by not being understood.
 """
 
 from __future__ import annotations
@@ -23,23 +24,29 @@ class Asking:
     action: str
     context: Mapping[str, str | Sequence[str]]
     """Condition keys, in any case, and their values."""
+    resource: str = ""
+    """Its ARN; a trust policy has none."""
 
 
 def allows(policy: Mapping[str, Any], asking: Asking) -> bool:
     """An explicit Deny wins over every Allow; without an Allow the answer is no."""
+    return effects(policy, asking) == {"Allow"}
+
+
+def effects(policy: Mapping[str, Any], asking: Asking, *, of_identity: bool = False) -> set[str]:
+    """Allow, Deny, both or neither. `of_identity`: a policy of the one who asks, which names no principals."""
     statements = policy.get("Statement", [])
-    matching = [
-        statement.get("Effect")
+    return {
+        str(statement.get("Effect"))
         for statement in (statements if isinstance(statements, list) else [statements])
-        if _matches(statement, asking)
-    ]
-    return "Allow" in matching and "Deny" not in matching
+        if (of_identity or _is_principal(statement, asking)) and _matches(statement, asking)
+    }
 
 
 def _matches(statement: Mapping[str, Any], asking: Asking) -> bool:
     return (
-        _is_principal(statement, asking)
-        and _is_action(statement, asking.action)
+        _is_action(statement, asking.action)
+        and _is_resource(statement, asking.resource)
         and _holds(statement.get("Condition", {}), asking.context)
     )
 
@@ -61,6 +68,13 @@ def _is_action(statement: Mapping[str, Any], action: str) -> bool:
     if "NotAction" in statement:
         return not any(like(action.lower(), each.lower()) for each in _list(statement["NotAction"]))
     return any(like(action.lower(), each.lower()) for each in _list(statement.get("Action", [])))
+
+
+def _is_resource(statement: Mapping[str, Any], resource: str) -> bool:
+    """Policies of resources may leave out which one."""
+    if "NotResource" in statement:
+        return not any(like(resource, each) for each in _list(statement["NotResource"]))
+    return "Resource" not in statement or any(like(resource, each) for each in _list(statement["Resource"]))
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------

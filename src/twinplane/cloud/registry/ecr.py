@@ -37,7 +37,7 @@ class Ecr:
         self._account = account
         self._store = store
         self._account_id = account_id
-        self._region = region
+        self.region = region
         self.host = registry_host(account_id, region)
         self._tagged: Tagged = frozenset()
 
@@ -74,7 +74,7 @@ class Ecr:
     def _backend(self) -> Any:
         from moto.ecr.models import ecr_backends
 
-        return ecr_backends[self._account_id][self._region]
+        return ecr_backends[self._account_id][self.region]
 
     def _put(self, repository: str, tag: str | None, content: str, manifest: tuple[str, str]) -> bool:
         """Whether ECR refuses it: the tag is another image's, and immutable."""

@@ -1,8 +1,9 @@
 """The OCI distribution API (distribution-spec 1.1) over the region's images: what nodes pull from and `docker push` to.
 
 Registry names become namespaces. A node's containerd says in `?ns=` in whose place it asks. Others put the name
-first (`localhost:4566/docker.io/library/nginx`); without one it is the account's ECR. Reading is free, as it
-is from the nodes' network only; writing needs a password of GetAuthorizationToken.
+first (`localhost:4566/docker.io/library/nginx`); without one it is the account's ECR. What stands in for public
+registries may be read by everybody who reaches the region. ECR wants a password of GetAuthorizationToken, as does
+all writing, and lets its owner do what the policies of the identity and of the repository say.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from urllib.parse import parse_qs, unquote
 from aiohttp import web
 
 from twinplane.clock import Clock
-from twinplane.cloud.registry.ecr import Ecr
+from twinplane.cloud.registry.ecr import HOST, Ecr
 from twinplane.cloud.registry.errors import VERSION, RegistryError
+from twinplane.cloud.registry.permissions import Permissions
 from twinplane.cloud.registry.tokens import Tokens
 from twinplane.cloud.registry.uploads import Uploads
 from twinplane.images.reference import DIGEST, Reference, split_registry, valid_repository, valid_tag
@@ -36,10 +38,11 @@ def is_registry_request(request: web.BaseRequest) -> bool:
 
 
 class Registry:
-    def __init__(self, store: ImageStore, ecr: Ecr, tokens: Tokens, clock: Clock) -> None:
+    def __init__(self, store: ImageStore, ecr: Ecr, tokens: Tokens, permissions: Permissions, clock: Clock) -> None:
         self._store = store
         self._ecr = ecr
         self._tokens = tokens
+        self._permissions = permissions
         self._uploads = Uploads(store, clock)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -52,32 +55,43 @@ class Registry:
         path, _, query = request.raw_path.partition("?")
         path = unquote(path)
         reading = request.method in ("GET", "HEAD")
+        principal = self._tokens.principal(request.headers.get("Authorization", ""))
         if path.rstrip("/") == "/v2":
-            self._authorize(request)
+            _demand(principal)
             return web.json_response({}, headers=VERSION)
         if path == "/v2/_catalog" and reading:
+            _demand(principal)
             names = sorted({f"{each.registry}/{each.repository}" for each in self._store.references()})
             return web.json_response({"repositories": names}, headers=VERSION)
         found = _ROUTE.fullmatch(path)
         if found is None:
             raise RegistryError("NAME_INVALID", f"no such path: {path}")
-        if not reading:
-            self._authorize(request)
         parameters = {key: values[0] for key, values in parse_qs(query).items()}
         registry, repository = self._place(found["name"], parameters.get("ns", ""))
-        where = _Where(registry, repository, found["rest"], parameters)
+        where = _Where(registry, repository, found["kind"], found["rest"], parameters)
         handler = _HANDLERS.get((found["kind"], request.method))
         if handler is None:
             raise RegistryError("UNSUPPORTED", "The operation is unsupported.")
+        await self._authorize(principal, where, _ACTIONS[found["kind"], request.method], reading=reading)
         if not reading and registry == self._ecr.host:
             await self._ecr.check_repository(repository)
         return await handler(self, request, where)
 
-    def _authorize(self, request: web.BaseRequest) -> None:
-        if not self._tokens.admits(request.headers.get("Authorization", "")):
-            raise RegistryError(
-                "UNAUTHORIZED", "authentication required: `aws ecr get-login-password` gives a password"
-            )
+    async def _authorize(self, principal: str, where: _Where, action: str, *, reading: bool) -> None:
+        ecr = HOST.fullmatch(where.registry)
+        if ecr is None or ecr["region"] != self._ecr.region:
+            if not reading:
+                _demand(principal)
+            elif (
+                where.is_blob and not principal and not self._store.holds(where.registry, where.repository, where.rest)
+            ):
+                # Blobs are shared: by its digest alone nobody gets one out of ECR.
+                raise RegistryError("BLOB_UNKNOWN", "blob unknown to registry")
+            return
+        _demand(principal)
+        refusal = await self._permissions.refusal(principal, action, where.repository, owner=ecr["account"])
+        if refusal:
+            raise RegistryError("DENIED", refusal)
 
     def _place(self, name: str, asked: str) -> tuple[str, str]:
         """Registry and repository that a request is about."""
@@ -213,9 +227,10 @@ class Registry:
 class _Where:
     """What a request is about."""
 
-    def __init__(self, registry: str, repository: str, rest: str, parameters: dict[str, str]) -> None:
+    def __init__(self, registry: str, repository: str, kind: str, rest: str, parameters: dict[str, str]) -> None:
         self.registry = registry
         self.repository = repository
+        self.is_blob = kind == "blobs"
         self.rest = rest
         self.parameters = parameters
 
@@ -229,6 +244,11 @@ class _Where:
 
     def path(self, rest: str) -> str:
         return f"/v2/{self.registry}/{self.repository}/{rest}"
+
+
+def _demand(principal: str) -> None:
+    if not principal:
+        raise RegistryError("UNAUTHORIZED", "authentication required: `aws ecr get-login-password` gives a password")
 
 
 def _digest(text: str) -> str:
@@ -254,3 +274,21 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("manifests", "PUT"): Registry.put_manifest,
     ("manifests", "DELETE"): Registry.delete_manifest,
 }
+
+_PULL, _LAYER = "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"
+_ACTIONS: dict[tuple[str, str], str] = {
+    ("blobs", "GET"): _LAYER,
+    ("blobs", "HEAD"): _LAYER,
+    ("manifests", "GET"): _PULL,
+    ("manifests", "HEAD"): _PULL,
+    ("tags", "GET"): "ecr:ListImages",
+    ("referrers", "GET"): _PULL,
+    ("blobs/uploads", "POST"): "ecr:InitiateLayerUpload",
+    ("blobs/uploads", "GET"): "ecr:UploadLayerPart",
+    ("blobs/uploads", "PATCH"): "ecr:UploadLayerPart",
+    ("blobs/uploads", "PUT"): "ecr:CompleteLayerUpload",
+    ("blobs/uploads", "DELETE"): "ecr:UploadLayerPart",
+    ("manifests", "PUT"): "ecr:PutImage",
+    ("manifests", "DELETE"): "ecr:BatchDeleteImage",
+}
+"""What a request needs in ECR, by IAM's name ("IAM permissions for pushing an image" of the ECR guide)."""

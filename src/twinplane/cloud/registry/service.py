@@ -8,7 +8,10 @@ from pathlib import Path
 from aiohttp import web
 
 from twinplane.clock import Clock
+from twinplane.cloud.endpoint import errors
+from twinplane.cloud.identity import Identity
 from twinplane.cloud.registry.ecr import Account, Ecr, registry_host
+from twinplane.cloud.registry.permissions import Permissions
 from twinplane.cloud.registry.registry import Registry, is_registry_request
 from twinplane.cloud.registry.tokens import Tokens
 from twinplane.cloud.requests import AwsResponse
@@ -26,7 +29,8 @@ class ImageRegistry:
         self._host = registry_host(account_id, region)
         self._ecr = Ecr(account, store, account_id, region)
         self._tokens = Tokens(secret, clock)
-        self._registry = Registry(store, self._ecr, self._tokens, clock)
+        self._permissions = Permissions(account, account_id, region)
+        self._registry = Registry(store, self._ecr, self._tokens, self._permissions, clock)
         self._deletions: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -47,9 +51,12 @@ class ImageRegistry:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self._registry.handle(request)
 
-    def authorization_token(self) -> AwsResponse:
+    async def authorization_token(self, identity: Identity) -> AwsResponse:
         """The answer to GetAuthorizationToken."""
-        token, expiration = self._tokens.issue()
+        refusal = await self._permissions.refusal(identity.arn, "ecr:GetAuthorizationToken")
+        if refusal:
+            return errors.write("json", "AccessDeniedException", refusal, 400)
+        token, expiration = self._tokens.issue(identity.arn)
         data = {"authorizationToken": token, "expiresAt": expiration, "proxyEndpoint": f"https://{self._host}"}
         return AwsResponse.json({"authorizationData": [data]}, headers={"Content-Type": "application/x-amz-json-1.1"})
 

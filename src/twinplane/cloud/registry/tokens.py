@@ -1,4 +1,7 @@
-"""Passwords for `docker login`: what GetAuthorizationToken gives out, checked without being kept anywhere."""
+"""Passwords for `docker login`: what GetAuthorizationToken gives out, checked without being kept anywhere.
+
+A password says whose it is, since what it may read and write follows from its owner's policies.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,27 @@ class Tokens:
         self._secret = secret
         self._clock = clock
 
-    def issue(self) -> tuple[str, int]:
-        """`authorizationToken` (base64 of user and password), and when it ends, in seconds since the epoch."""
+    def issue(self, principal: str) -> tuple[str, int]:
+        """`authorizationToken` (base64 of user and password) for an ARN, and when it ends, in seconds since the
+        epoch."""
         expiration = int(self._clock.now()) + SECONDS
-        password = f"{expiration}.{self._signature(str(expiration))}"
+        claims = f"{expiration}.{base64.urlsafe_b64encode(principal.encode()).decode()}"
+        password = f"{claims}.{self._signature(claims)}"
         return base64.b64encode(f"{USER}:{password}".encode()).decode(), expiration
 
-    def admits(self, authorization: str) -> bool:
-        """Whether an Authorization header is one of ours and not over."""
+    def principal(self, authorization: str) -> str:
+        """The ARN behind an Authorization header; empty for one that is not ours, or over."""
         scheme, _, encoded = authorization.partition(" ")
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return False
-        expiration, _, signature = password.partition(".")
-        genuine = hmac.compare_digest(signature.encode(), self._signature(expiration).encode())
-        fresh = expiration.isdecimal() and int(expiration) > self._clock.now()
-        return scheme.lower() == "basic" and user == USER and genuine and fresh
+            claims, _, signature = password.rpartition(".")
+            expiration, _, principal = claims.partition(".")
+            genuine = hmac.compare_digest(signature.encode(), self._signature(claims).encode())
+            if scheme.lower() != "basic" or user != USER or not genuine or int(expiration) <= self._clock.now():
+                return ""
+            return base64.urlsafe_b64decode(principal).decode()
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            return ""
 
-    def _signature(self, expiration: str) -> str:
-        return hmac.digest(self._secret, b"registry:" + expiration.encode(), "sha256").hex()
+    def _signature(self, claims: str) -> str:
+        return hmac.digest(self._secret, b"registry:" + claims.encode(), "sha256").hex()

@@ -83,12 +83,13 @@ def _resources(pod: Object, there: NodeState) -> Refusal | None:
     pods = int(there.allocatable.get("pods", 0))
     if len(there.pods) >= pods:
         return _out_of("pods", 1, len(there.pods), pods)
-    held = [pod_requests(other) for other in there.pods]
-    for name, amount in pod_requests(pod).items():
+    wanted = {name: amount for name, amount in pod_requests(pod).items() if amount}
+    held = [pod_requests(other) for other in there.pods] if wanted else []
+    for name, amount in wanted.items():
         text = there.allocatable.get(name, "0")
         available = milli(text) if name == "cpu" else whole(text)
         used = sum(other.get(name, 0) for other in held)
-        if amount and used + amount > available:
+        if used + amount > available:
             return _out_of(name, amount, used, available)
     return None
 

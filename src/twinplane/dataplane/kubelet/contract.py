@@ -23,6 +23,11 @@ def pod_directory(uid: str) -> Path:
     return KUBELET_DIRECTORY / "pods" / uid
 
 
+def seccomp_directory() -> Path:
+    """Of the profiles that pods name as `localhostProfile`."""
+    return KUBELET_DIRECTORY / "seccomp"
+
+
 def log_directory(namespace: str, name: str, uid: str) -> Path:
     """Logs are `CONTAINER/RESTARTS.log` below it, in the CRI format."""
     return POD_LOGS / f"{namespace}_{name}_{uid}"

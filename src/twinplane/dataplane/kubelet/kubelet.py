@@ -17,6 +17,7 @@ from typing import Any
 
 from twinplane.clock import Clock
 from twinplane.dataplane.kubelet.admission import NodeState
+from twinplane.dataplane.kubelet.containers import pause_profile
 from twinplane.dataplane.kubelet.containers.cgroups import Cgroups
 from twinplane.dataplane.kubelet.containers.resources import pod_requests
 from twinplane.dataplane.kubelet.contract import KUBELET_DIRECTORY, PodVolumes
@@ -143,6 +144,7 @@ class Kubelet:
     async def run(self) -> None:
         """Until cancelled. What runs goes on running."""
         self._cgroups.prepare()
+        pause_profile.write()
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (

@@ -24,6 +24,7 @@ from twinplane.clock import Clock, SystemClock
 from twinplane.dataplane.aws import AwsError, HttpAws
 from twinplane.dataplane.kubelet.eviction.eviction import Eviction
 from twinplane.dataplane.kubelet.garbage.collection import GarbageCollection
+from twinplane.dataplane.kubelet.images.ecr import EcrCredentials
 from twinplane.dataplane.kubelet.kubelet import Kubelet
 from twinplane.dataplane.kubelet.metrics import KubeletMetrics, measured
 from twinplane.dataplane.kubelet.node.credentials import KUBE_PROXY, VPC_CNI, FailoverClient, node_client
@@ -83,6 +84,7 @@ class Agent:
             self._volumes,
             clock=clock,
             random=self._random,
+            node_credentials=EcrCredentials(aws, clock),
             probe_observed=metrics.probed,
         )
         self._parts = (*self._kubelet_parts(), *self._network_parts(kube_proxy, vpc_cni))

@@ -126,12 +126,14 @@ def _escaped(path: str) -> str:
 def write_files(machine: Mapping[str, Any]) -> None:
     name = machine["privateDnsName"]
     domain = name.partition(".")[2]
+    own = containerd.own_registry(machine["awsEndpoint"], machine["accountId"], machine["region"])
     for path, content in {
         "/etc/hostname": f"{name}\n",
         "/etc/hosts": HOSTS.format(address=machine["privateIp"], name=name),
         "/etc/resolv.conf": f"search {domain}\nnameserver {NAME_SERVER}\noptions timeout:2 attempts:5\n",
         containerd.CONFIGURATION: containerd.configuration(),
         containerd.REGISTRIES: containerd.registries(machine["awsEndpoint"]),
+        own[0]: own[1],
     }.items():
         _write(Path(path), content)
     for directory in ("/etc/kubernetes", containerd.CNI_CONFIGURATION, containerd.CNI_PLUGINS):

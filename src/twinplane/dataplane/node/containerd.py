@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 CONFIGURATION = "/etc/containerd/config.toml"
-REGISTRIES = "/etc/containerd/certs.d/_default/hosts.toml"
+CERTIFICATES = "/etc/containerd/certs.d"
+REGISTRIES = f"{CERTIFICATES}/_default/hosts.toml"
 CNI_CONFIGURATION = "/etc/cni/net.d"
 CNI_PLUGINS = "/opt/cni/bin"
 SANDBOX_IMAGE = "localhost/kubernetes/pause:latest"
@@ -23,6 +24,12 @@ disabled_plugins = [{disabled}]
 
 [debug]
   level = "warn"
+
+# A shim that takes longer to answer after a restart of containerd is taken for dead, and its container killed: 5 s and
+# 2 s are too short for a busy host.
+[timeouts]
+  "io.containerd.timeout.shim.load" = "30s"
+  "io.containerd.timeout.task.state" = "30s"
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{sandbox_image}"
@@ -82,6 +89,13 @@ def registries(endpoint: str) -> str:
     containerd tells a host that it asks in place of another which one that is (`?ns=docker.io`); a 404 sends it on.
     """
     return f'[host."{endpoint}"]\n  capabilities = ["pull", "resolve"]\n'
+
+
+def own_registry(endpoint: str, account_id: str, region: str) -> tuple[str, str]:
+    """File and content for the account's ECR: nobody outside is asked for what it does not have, or shown its
+    password."""
+    host = f"{account_id}.dkr.ecr.{region}.amazonaws.com"
+    return f"{CERTIFICATES}/{host}/hosts.toml", f'server = "{endpoint}"\n\n{registries(endpoint)}'
 
 
 def has_capability(number: int) -> bool:

@@ -99,6 +99,11 @@ def is_mounted(path: Path) -> bool:
     return any(mount.path == str(path) for mount in mounts(path))
 
 
+def has_own_filesystem(path: Path) -> bool:
+    """Other than that of its parent: enough to know a tmpfs by, without reading all of the node's mounts."""
+    return os.path.ismount(path)
+
+
 def unmount_all(under: Path) -> None:
     """Everything at or below a directory, the newest first. Raises OSError when something is in use."""
     for mount in reversed(mounts(under)):

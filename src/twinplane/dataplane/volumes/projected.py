@@ -40,7 +40,7 @@ class Projected:
         path = request.directory(DIRECTORIES[self._kind])
         payload, made_of = await self._collect(request)
         path.mkdir(parents=True, exist_ok=True)
-        if self._kind in IN_MEMORY and not mounts.is_mounted(path):
+        if self._kind in IN_MEMORY and not mounts.has_own_filesystem(path):
             mounts.mount_memory(path, None)
         path.chmod(0o777)
         self._write(request, payload)

@@ -111,8 +111,8 @@ def load_rules(text: str) -> None:
 def write_settings(settings: dict[str, str]) -> None:
     for path, value in settings.items():
         setting = Path("/proc/sys/net") / path
-        # A kernel without IPv6 has nothing to switch off.
-        if setting.exists() or not path.startswith("ipv6/"):
+        # A kernel without IPv6 or br_netfilter has nothing to switch off.
+        if setting.exists() or not path.startswith(("ipv6/", "bridge/")):
             setting.write_text(value)
 
 

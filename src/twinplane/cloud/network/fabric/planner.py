@@ -19,6 +19,10 @@ PORT = "isolated on learning off flood off mcast_flood off bcast_flood off locke
 
 ROUTER_SETTINGS = {
     "ipv4/ip_forward": "1",
+    # A router's packets are for sockets elsewhere: it need not look for one in each.
+    "ipv4/ip_early_demux": "0",
+    # They pass its rules when they are routed, not once more as frames of a bridge.
+    "bridge/bridge-nf-call-iptables": "0",
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
     "ipv4/conf/all/send_redirects": "0",

@@ -51,6 +51,11 @@ class Cgroups:
 
     def prepare(self) -> None:
         """The levels that all pods share."""
+        directory = self._root
+        for part in self._parent.strip("/").split("/") if self.unified else ():
+            self._delegate(directory)
+            directory = directory / part
+            directory.mkdir(exist_ok=True)
         for level in QOS_DIRECTORY.values():
             self._make(f"{self._parent}/kubepods{level}")
         self._set(f"{self._parent}/kubepods/besteffort", {"cpu": MINIMUM_SHARES})
@@ -91,15 +96,19 @@ class Cgroups:
 
     def _make(self, path: str) -> None:
         for top in self._tops():
-            directory = top
-            for part in path.strip("/").split("/"):
-                if self.unified:
-                    self._delegate(directory)
-                parent, directory = directory, directory / part
-                if not directory.is_dir():
-                    directory.mkdir(exist_ok=True)
-                    if top.name == "cpuset":
-                        _inherit_cpuset(parent, directory)
+            self._make_below(top, path.strip("/").split("/"))
+
+    def _make_below(self, top: Path, parts: list[str]) -> None:
+        """Nearly always only the last level is missing: that is tried first, as each look costs a system call."""
+        parent, directory = top.joinpath(*parts[:-1]), top.joinpath(*parts)
+        if len(parts) > 1 and not parent.is_dir():
+            self._make_below(top, parts[:-1])
+        if self.unified:
+            self._delegate(parent)
+        with suppress(FileExistsError):
+            directory.mkdir()
+            if top.name == "cpuset":
+                _inherit_cpuset(parent, directory)
 
     @staticmethod
     def _delegate(directory: Path) -> None:

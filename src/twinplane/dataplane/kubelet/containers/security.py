@@ -9,8 +9,9 @@ from typing import Any
 
 from cri_api.v1 import api_pb2 as cri
 
+from twinplane.dataplane.kubelet.containers import pause_profile
 from twinplane.dataplane.kubelet.containers.errors import config_error
-from twinplane.dataplane.kubelet.contract import KUBELET_DIRECTORY
+from twinplane.dataplane.kubelet.contract import seccomp_directory
 from twinplane.dataplane.kubelet.pods.spec import Container, full_name
 from twinplane.kubeclient.contract import Object
 
@@ -29,6 +30,7 @@ MASKED_PATHS = (
     "/sys/devices/virtual/powercap",
 )
 READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+PAUSE_PROFILE = {"type": "Localhost", "localhostProfile": pause_profile.NAME}
 SHARED = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "appArmorProfile", "seLinuxOptions")
 PROFILES = {
     "RuntimeDefault": cri.SecurityProfile.RuntimeDefault,
@@ -91,7 +93,7 @@ def seccomp(profile: dict[str, Any] | None) -> cri.SecurityProfile:
     kind = (profile or {}).get("type") or "Unconfined"
     made = cri.SecurityProfile(profile_type=PROFILES.get(kind, cri.SecurityProfile.Unconfined))
     if kind == "Localhost":
-        made.localhost_ref = str(KUBELET_DIRECTORY / "seccomp" / ((profile or {}).get("localhostProfile") or ""))
+        made.localhost_ref = str(seccomp_directory() / ((profile or {}).get("localhostProfile") or ""))
     return made
 
 
@@ -101,8 +103,8 @@ def sandbox_security(pod: Object, *, privileged: bool) -> cri.LinuxSandboxSecuri
         namespace_options=namespaces(pod), privileged=privileged, supplemental_groups=groups(pod)
     )
     made.supplemental_groups_policy = POLICIES.get(context.get("supplementalGroupsPolicy") or "", cri.Merge)
-    # The sandbox itself always runs confined, as upstream has it; a pod may ask for something else.
-    made.seccomp.CopyFrom(seccomp(context.get("seccompProfile") or {"type": "RuntimeDefault"}))
+    # The sandbox itself always runs confined, whatever the pod asks for (as upstream has it).
+    made.seccomp.CopyFrom(seccomp(PAUSE_PROFILE))
     if context.get("runAsUser") is not None:
         made.run_as_user.value = int(context["runAsUser"])
     if context.get("runAsGroup") is not None and context.get("runAsUser") is not None:

@@ -44,6 +44,9 @@ FIRST_STATUS_SECONDS = 0.5
 REPORT_SECONDS = 300.0
 RETRY_SECONDS = (0.2, 7.0)
 PLEG_SECONDS = 180.0
+RUNTIME_SECONDS = 30.0
+"""The runtime may be away for so long (it restarts) before the node is not ready: kubelet's baseRuntimeSyncThreshold. A
+node that is not ready loses its traffic."""
 VOLATILE = ("lastHeartbeatTime",)
 
 
@@ -81,6 +84,9 @@ class NodeKeeper:
             field_selector=f"metadata.name={configuration.name}",
             transform=without_managed_fields,
         )
+        self._images: list[Any] = []
+        self._trouble = ""
+        self._runtime_seen_at = float("-inf")
         self.pleg: Callable[[], tuple[float, str]] = lambda: (clock.now(), "")
         self.pressures: Callable[[], frozenset[str]] = frozenset
         self.volumes_in_use: Callable[[], list[str]] = list
@@ -216,15 +222,17 @@ class NodeKeeper:
 
     async def _status(self, before: list[dict[str, Any]]) -> dict[str, Any]:
         machine = self._configuration.machine
-        found: list[Any] = []
+        now = self._clock.now()
         try:
             if not self._version:
                 version = await self._runtime.version()
                 self._version = f"{version.runtime_name}://{version.runtime_version.lstrip('v')}"
-            found = await self._runtime.list_images()
-            trouble = await self._trouble()
+            self._images = await self._runtime.list_images()
+            self._trouble = await self._found_trouble()
+            self._runtime_seen_at = now
         except RuntimeFailure as error:
-            trouble = f"container runtime is down: {error}"
+            if now - self._runtime_seen_at >= RUNTIME_SECONDS:
+                self._trouble = f"container runtime is down: {error}"
         addresses = [
             ("InternalIP", machine.private_ip),
             ("InternalDNS", self._facts.name),
@@ -236,12 +244,12 @@ class NodeKeeper:
             "addresses": [{"type": kind, "address": address} for kind, address in addresses],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "nodeInfo": node_info(self._configuration, self._host, self._version, self._boot_id),
-            "images": images(found),
+            "images": images(self._images),
             "volumesInUse": sorted(self.volumes_in_use()),
-            "conditions": conditions(Health(trouble, self.pressures()), before, self._clock.now()),
+            "conditions": conditions(Health(self._trouble, self.pressures()), before, now),
         }
 
-    async def _trouble(self) -> str:
+    async def _found_trouble(self) -> str:
         """Why the node is not ready."""
         answer = await self._runtime.status()
         reasons = []

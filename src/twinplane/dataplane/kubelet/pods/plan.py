@@ -18,6 +18,7 @@ from twinplane.dataplane.kubelet.pods.spec import (
     is_host_network,
     is_sidecar,
     restart_policy,
+    should_restart,
 )
 from twinplane.dataplane.kubelet.pods.state import ContainerState, PodState
 from twinplane.kubeclient.contract import Object
@@ -108,22 +109,7 @@ def sandbox_to_create(pod: Object, state: PodState) -> tuple[bool, int]:
 
 def restarts(pod: Object, container: Container, state: ContainerState) -> bool:
     """Whether a container that has ended in this way is to run again."""
-    ruled = _rule(container, state.exit_code)
-    if ruled:
-        return ruled == "Restart"
-    policy = container.get("restartPolicy") or restart_policy(pod)
-    if policy == "OnFailure":
-        return state.exit_code != 0
-    return policy == "Always"
-
-
-def _rule(container: Container, code: int) -> str:
-    for rule in container.get("restartPolicyRules") or ():
-        codes = rule.get("exitCodes") or {}
-        values = codes.get("values") or ()
-        if (code in values) == (codes.get("operator", "In") == "In"):
-            return str(rule.get("action") or "Restart")
-    return ""
+    return should_restart(pod, container, state.exit_code)
 
 
 def _anew(pod: Object, state: PodState, attempt: int) -> Plan:
@@ -198,9 +184,7 @@ def _init_container(pod: Object, container: Container, last: ContainerState | No
         return False
     if last.exit_code == 0:
         return True
-    policy = container.get("restartPolicy") or restart_policy(pod)
-    ruled = _rule(container, last.exit_code)
-    if ruled == "Restart" or (not ruled and policy != "Never"):
+    if should_restart(pod, container, last.exit_code):
         made.start.append(container)
     else:
         made.kill_pod = True

@@ -49,6 +49,17 @@ def restart_policy(pod: Object) -> str:
     return pod["spec"].get("restartPolicy") or "Always"
 
 
+def should_restart(pod: Object, container: Container, code: int) -> bool:
+    """Whether a container that ended with this code is to run again: by its own rules, its own policy or the pod's
+    (upstream's `ContainerShouldRestart`)."""
+    for rule in container.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        if (code in (codes.get("values") or ())) == (codes.get("operator", "In") == "In"):
+            return bool((rule.get("action") or "Restart") == "Restart")
+    policy = container.get("restartPolicy") or restart_policy(pod)
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
+
+
 def is_host_network(pod: Object) -> bool:
     return bool(pod["spec"].get("hostNetwork"))
 

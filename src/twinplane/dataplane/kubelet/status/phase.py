@@ -10,7 +10,7 @@ from twinplane.dataplane.kubelet.pods.spec import (
     containers_of,
     init_containers_of,
     is_sidecar,
-    restart_policy,
+    should_restart,
 )
 from twinplane.kubeclient.contract import Object
 
@@ -27,34 +27,25 @@ def pod_phase(pod: Object, inits: Statuses, mains: Statuses, *, over: bool) -> s
     ):
         failed = any(_failed_for_good(pod, item, inits.get(item["name"])) for item in init_containers_of(pod))
         return "Failed" if failed else "Pending"
-    running = waiting = stopped = succeeded = 0
+    running = waiting = 0
+    ended: list[tuple[Container, int]] = []
     for container in containers_of(pod):
         status = mains.get(container["name"]) or {}
-        state = status.get("state") or {}
+        state, last = status.get("state") or {}, status.get("lastState") or {}
+        terminated = state.get("terminated") or last.get("terminated")
         if "running" in state:
             running += 1
-        elif "terminated" in state:
-            stopped += 1
-            succeeded += state["terminated"]["exitCode"] == 0
-        elif "terminated" in (status.get("lastState") or {}):
-            stopped += 1
-            succeeded += status["lastState"]["terminated"]["exitCode"] == 0
+        elif terminated is not None:
+            ended.append((container, terminated["exitCode"]))
         else:
             waiting += 1
     if waiting:
         return "Pending"
-    if running or not stopped:
+    if running or not ended:
         return "Running" if running else "Pending"
-    return _stopped_phase(pod, stopped, succeeded)
-
-
-def _stopped_phase(pod: Object, stopped: int, succeeded: int) -> str:
-    policies = {container.get("restartPolicy") or restart_policy(pod) for container in containers_of(pod)}
-    if "Always" in policies:
+    if any(should_restart(pod, container, code) for container, code in ended):
         return "Running"
-    if stopped == succeeded:
-        return "Succeeded"
-    return "Running" if "OnFailure" in policies else "Failed"
+    return "Succeeded" if all(code == 0 for _, code in ended) else "Failed"
 
 
 def _last_phase(pod: Object, mains: Statuses) -> str:
@@ -81,5 +72,6 @@ def _blocks(pod: Object, container: Container, status: dict[str, Any] | None) ->
 
 def _failed_for_good(pod: Object, container: Container, status: dict[str, Any] | None) -> bool:
     terminated = ((status or {}).get("state") or {}).get("terminated")
-    policy = container.get("restartPolicy") or restart_policy(pod)
-    return terminated is not None and terminated["exitCode"] != 0 and policy == "Never"
+    if is_sidecar(container) or terminated is None or terminated["exitCode"] == 0:
+        return False
+    return not should_restart(pod, container, terminated["exitCode"])

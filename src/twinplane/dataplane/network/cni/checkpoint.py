@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,11 @@ class Known:
 def write(path: Path, known: Known) -> None:
     content = {
         "version": VERSION,
-        "limits": asdict(known.limits),
-        "network": asdict(known.network),
+        "limits": known.limits,
+        "network": known.network,
         "cooling": known.pool.cooling,
         "kept": known.pool.kept,
-        "interfaces": [asdict(item) for item in known.pool.interfaces.values()],
+        "interfaces": list(known.pool.interfaces.values()),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

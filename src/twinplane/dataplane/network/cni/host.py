@@ -1,8 +1,9 @@
 """The node's side of pod networking: forwarding, policy routes, further interfaces, and one nftables table.
 
 The table `aws-cni` does what the CNI's iptables rules do: SNAT of what leaves the VPC to the node's primary address,
-and the connection mark that brings replies back through the first interface. It has the host ports too: a map is
-changed in 5 ms, while the portmap plugin would be one more program to start for each pod.
+and the connection mark that brings replies back through the first interface: a connection is marked with its first
+packet, and none of the later ones is looked at for it. It has the host ports too: a map is changed in 5 ms, while the
+portmap plugin would be one more program to start for each pod.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ SYSTEM = Path("/proc/sys/net/ipv4")
 APPEAR_SECONDS = 15.0
 LOOK_SECONDS = 0.05
 
-_SYSCTLS = {"ip_forward": "1", "conf/all/rp_filter": "2", "conf/default/rp_filter": "2"}
-"""Replies to a pod may come in by another interface than they would leave by: loose reverse path filter."""
+_SYSCTLS = {"ip_forward": "1", "conf/all/rp_filter": "2", "conf/default/rp_filter": "2", "ip_early_demux": "0"}
+"""Replies to a pod may come in by another interface than they would leave by: loose reverse path filter. Most packets
+are for pods, that is for sockets of other namespaces, which nobody need look for here."""
 
 
 def prepare() -> None:
@@ -86,12 +88,12 @@ def ruleset(settings: Settings, network: Network, primary: str, owners: Iterable
     made = Ruleset(
         {
             "mark-inbound": Chain(
-                (f'iifname "eth0" fib daddr . iif type local ct mark set ct mark or {MARK:#x}',),
+                (f'ct state new iifname "eth0" fib daddr . iif type local ct mark set ct mark or {MARK:#x}',),
                 "type filter hook prerouting priority mangle",
             ),
             "mark-outbound": Chain(
                 (
-                    f"{pods} ct direction original ip daddr != @vpc-cidrs ct mark set ct mark or {MARK:#x}",
+                    f"ct state new {pods} ip daddr != @vpc-cidrs ct mark set ct mark or {MARK:#x}",
                     f"{pods} ct mark and {MARK:#x} == {MARK:#x} meta mark set meta mark or {MARK:#x}",
                 ),
                 # After the destination of a Service has been chosen, so that the pod's address decides.
@@ -123,6 +125,8 @@ def _source_rules(settings: Settings, primary: str) -> tuple[str, ...]:
         'oifname "lo" return',
         "ip daddr @vpc-cidrs return",
         "fib daddr type local return",
+        # What the node opened before there was this table nobody tracked: another port would be another connection.
+        f"ip saddr {primary} return",
         f"snat to {primary} fully-random",
     )
 
