@@ -21,12 +21,14 @@ from typing import Any
 
 import orjson
 
+from benchmarks._bare_cri import BarePods, containerd_of
 from benchmarks._node_memory import memory
 from benchmarks._region import CLUSTER, region
 from benchmarks._throughput import throughput
 from benchmarks.fleet import PODS, Bench, percentiles
-from twinplane.cloud.machines.machine import kept
+from twinplane.cloud.machines.machine import Machine, kept
 from twinplane.cloud.machines.requirements import requirements
+from twinplane.dataplane.kubelet.pods.launching import STARTS_MAX
 
 IMAGE = "bench.test/busybox:1"
 MEASURING_IMAGE = "bench.test/iperf3:1"
@@ -221,6 +223,7 @@ async def fill(bench: Bench) -> None:
     )
     await running(bench, "warm", 1)
     wanted = bench.options.pods
+    await bare(bench, wanted)
     with spent(bench, f"{wanted} pods on one node Running"):
         for number in range(wanted):
             content = pod(f"many-{number}", IMAGE, ["sleep", "infinity"], nodeSelector=selector)
@@ -230,6 +233,24 @@ async def fill(bench: Bench) -> None:
         bench.row("  of these were Running by then", str(reached))
     memory(bench, f"{reached} pods")
     await bench.client.request("DELETE", f"{PODS}?labelSelector=app%3Dmany")
+
+
+async def bare(bench: Bench, count: int) -> None:
+    """The same sandboxes and containers on the same node, asked of containerd by nobody but this: what is not ours."""
+    machine = next(item for item in kept(bench.region.home) if _instance_type(item) == BIG)
+    process = machine.running()
+    assert process is not None
+    async with containerd_of(process.pid) as runtime:
+        pods = BarePods(runtime, IMAGE, STARTS_MAX)
+        try:
+            with spent(bench, f"bare CRI calls of {count} pods, {STARTS_MAX} at once, without network"):
+                await pods.start(count)
+        finally:
+            await pods.end()
+
+
+def _instance_type(machine: Machine) -> str:
+    return str(orjson.loads((machine.directory / "run" / "machine.json").read_bytes())["instanceType"])
 
 
 if __name__ == "__main__":
