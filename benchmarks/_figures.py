@@ -85,6 +85,17 @@ async def create(target: Target, clients: list[Client], seconds: float) -> Row:
     return found.row("CREATE pods, full admission, durable, 64 connections")
 
 
+async def create_distinct(target: Target, clients: list[Client], seconds: float) -> Row:
+    """Pods that share nothing but their form: none is made of the one before it."""
+
+    def send(client: Client, number: int) -> Awaitable[bytes]:
+        content = orjson.dumps(pod(f"own-{number}", labels={"app": f"own-{number}"}))
+        return client.request("POST", PODS, content, expect=201)
+
+    found = await rate(target, clients, seconds, send)
+    return found.row("CREATE pods, each with labels of its own, 64 connections")
+
+
 async def patch(target: Target, clients: list[Client], seconds: float) -> Row:
     def send(client: Client, number: int) -> Awaitable[bytes]:
         path = f"{FILLED}/pod-{number % 10_000}/status"

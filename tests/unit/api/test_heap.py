@@ -18,7 +18,8 @@ class Node:
 
 
 @pytest.fixture
-def settled() -> Iterator[None]:
+def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(heap, "GROWTHS", 2)
     thresholds, callbacks = gc.get_threshold(), list(gc.callbacks)
     heap.settle()
     yield
@@ -47,8 +48,7 @@ def test_what_is_kept_is_not_walked() -> None:
 
 
 @pytest.mark.usefixtures("settled")
-async def test_cycles_are_found_when_the_heap_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap, "GROWTHS", 2)
+async def test_cycles_are_found_when_the_heap_has_grown() -> None:
     node = Node()
     kept = [grow(heap.YOUNG)]
     gone = weakref.ref(node)

@@ -17,7 +17,8 @@ import gc
 YOUNG = 20_000
 """Objects by which the heap grows between two looks at it."""
 GROWTHS = 100
-"""Of that size until everything is collected: at most some 200 MB of garbage."""
+"""Of that size until everything is collected: at most some 200 MB of garbage. A heap that is larger than that may grow
+by its own size first, so that collections, half a second for a million objects, come seldom enough for it."""
 _NEVER = 1 << 30
 
 
@@ -33,13 +34,14 @@ class Keeper:
 
     def __init__(self) -> None:
         self._growths = 0
+        self._growths_max = GROWTHS
 
     def __call__(self, phase: str, info: dict[str, int]) -> None:
         if phase != "start" or info["generation"]:
             return
         gc.freeze()
         self._growths += 1
-        if self._growths < GROWTHS:
+        if self._growths < self._growths_max:
             return
         try:
             loop = asyncio.get_running_loop()
@@ -48,7 +50,11 @@ class Keeper:
             return
         self._growths = 0
         # The collector does not begin again before it has ended.
-        loop.call_soon(_collect)
+        loop.call_soon(self._collect)
+
+    def _collect(self) -> None:
+        _collect()
+        self._growths_max = max(GROWTHS, gc.get_freeze_count() // YOUNG)
 
 
 def _collect() -> None:
