@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from twinplane.dataplane.kubelet import contract
 from twinplane.dataplane.kubelet.containers.cgroups import ROOT, Cgroups
 from twinplane.dataplane.kubelet.kubelet import Kubelet
 from twinplane.dataplane.kubelet.pods import launching
+from twinplane.dataplane.runtime.contract import RuntimeFailure
 from twinplane.dataplane.runtime.cri import CriRuntime
 from twinplane.kubeclient.resources import CONFIG_MAPS, PODS, SERVICES
 from twinplane.testing.memory_cluster import MemoryCluster
@@ -91,9 +92,17 @@ async def real_node(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             yield node
         finally:
             await node.stop()
-            for sandbox in await runtime.list_pod_sandboxes():
-                await runtime.remove_pod_sandbox(sandbox.id)
+            await _remove_sandboxes(runtime)
             _remove_cgroups()
+
+
+async def _remove_sandboxes(runtime: CriRuntime) -> None:
+    """As often as it takes, as the kubelet does: a shim that just died (out of memory) makes the first call fail."""
+    while sandboxes := await runtime.list_pod_sandboxes():
+        for sandbox in sandboxes:
+            with suppress(RuntimeFailure):
+                await runtime.remove_pod_sandbox(sandbox.id)
+        await asyncio.sleep(0.05)
 
 
 def _remove_cgroups() -> None:
