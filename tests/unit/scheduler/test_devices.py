@@ -106,6 +106,14 @@ def test_counts_constraints_and_going_back() -> None:
     assert chosen(device_claim("c", request("one"), request("two"), constraints=other), found) == ["a0", "b0"]
 
 
+def test_a_search_with_too_many_combinations_ends() -> None:
+    """The second request can never be met, whichever 12 of the 24 devices the first one has."""
+    found = inventory(device_slice("s", *[device(f"d{number:02}") for number in range(24)], node="a"))
+    same: list[dict[str, Any]] = [{"matchAttribute": f"{DRIVER}/nowhere", "requests": ["other"]}]
+    with pytest.raises(AllocationFailed, match="timed out trying to allocate devices"):
+        chosen(device_claim("c", request("first", count=12), request("other"), constraints=same), found)
+
+
 def test_the_first_alternative_that_works() -> None:
     found = inventory(device_slice("s", device("0"), device("1"), node="a"))
     big = {"name": "big", "deviceClassName": "gpu", "count": 4}

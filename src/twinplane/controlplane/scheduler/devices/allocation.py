@@ -17,6 +17,9 @@ from twinplane.controlplane.scheduler.devices.selectors import SelectorFailed, a
 from twinplane.controlplane.scheduler.node import NodeFacts
 
 RESULTS_MAX = 32
+STEPS_MAX = 100_000
+"""Devices tried until a search is given up: some constraints have too many combinations to look at. Upstream gives up
+after ten seconds; a count makes the same plan on every machine."""
 HARD_EFFECTS = ("NoSchedule", "NoExecute")
 
 
@@ -52,6 +55,7 @@ class Search:
     chosen: list[Chosen] = field(default_factory=list)
     left: dict[int, dict[tuple[str, str], Fraction]] = field(default_factory=dict)
     """Position of a pool -> its counters."""
+    steps: int = 0
 
     def run(self, position: int = 0) -> bool:
         if position == len(self.requests):
@@ -118,6 +122,9 @@ class Search:
         return True
 
     def _add(self, request: Request, pool: int, device: Device) -> bool:
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            raise AllocationFailed("timed out trying to allocate devices")
         if not request.admin and (self.inventory.is_taken(device.id) or self._is_chosen(device)):
             return False
         tolerations = tolerations_of(request.body.get("tolerations") or ())
