@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from tests.unit.scheduler.builders import node, pod
 from tests.unit.scheduler.device_builders import DRIVER, device, device_claim, device_class, device_slice, request, uses
 from tests.unit.scheduler.test_loop import events, placed, running
-from twinplane.controlplane.scheduler.devices.allocation import AllocationFailed, allocate
+from twinplane.controlplane.scheduler.devices.allocation import (
+    STEPS_MAX,
+    STEPS_ON_NODE_MAX,
+    AllocationFailed,
+    Patience,
+    allocate,
+)
 from twinplane.controlplane.scheduler.devices.facts import claim_of
 from twinplane.controlplane.scheduler.devices.inventory import DevicePlan, Inventory
 from twinplane.controlplane.scheduler.node import node_facts
@@ -45,7 +51,7 @@ def inventory(
 
 def chosen(claim: Object, found: Inventory, on: Object | None = None) -> list[str] | None:
     """Names of the devices that the claim gets on node `a`."""
-    result = allocate([claim_of(claim)], node_facts(on or node("a")), found)
+    result = allocate([claim_of(claim)], node_facts(on or node("a")), found, Patience())
     if result is None:
         return None
     return [entry["device"] for entry in next(iter(result.values()))["devices"]["results"]]
@@ -82,13 +88,13 @@ def test_where_devices_can_be_used() -> None:
     )
     claim = claim_of(device_claim("c"))
     in_rack, elsewhere = node_facts(node("a", labels={"rack": "1"})), node_facts(node("c"))
-    allocation = allocate([claim], in_rack, found)
+    allocation = allocate([claim], in_rack, found, Patience())
     assert allocation is not None
     assert allocation["default/c"]["devices"]["results"] == [
         {"request": "gpu", "driver": DRIVER, "pool": "s2", "device": "r1"}
     ]
     assert allocation["default/c"]["nodeSelector"] == {"nodeSelectorTerms": [term]}
-    allocation = allocate([claim], elsewhere, found)
+    allocation = allocate([claim], elsewhere, found, Patience())
     assert allocation is not None
     assert "nodeSelector" not in allocation["default/c"]
 
@@ -110,8 +116,16 @@ def test_a_search_with_too_many_combinations_ends() -> None:
     """The second request can never be met, whichever 12 of the 24 devices the first one has."""
     found = inventory(device_slice("s", *[device(f"d{number:02}") for number in range(24)], node="a"))
     same: list[dict[str, Any]] = [{"matchAttribute": f"{DRIVER}/nowhere", "requests": ["other"]}]
-    with pytest.raises(AllocationFailed, match="timed out trying to allocate devices"):
-        chosen(device_claim("c", request("first", count=12), request("other"), constraints=same), found)
+    claim = claim_of(device_claim("c", request("first", count=12), request("other"), constraints=same))
+    patience = Patience()
+    for _ in range(STEPS_MAX // STEPS_ON_NODE_MAX + 1):
+        with pytest.raises(AllocationFailed, match="timed out trying to allocate devices"):
+            allocate([claim], node_facts(node("a")), found, patience)
+    # All is spent on the nodes before: the next one is refused without a look.
+    easy = claim_of(device_claim("easy", request()))
+    with pytest.raises(AllocationFailed, match="timed out"):
+        allocate([easy], node_facts(node("a")), found, patience)
+    assert allocate([easy], node_facts(node("a")), found, Patience()) is not None
 
 
 def test_the_first_alternative_that_works() -> None:
@@ -119,7 +133,7 @@ def test_the_first_alternative_that_works() -> None:
     big = {"name": "big", "deviceClassName": "gpu", "count": 4}
     small = {"name": "small", "deviceClassName": "gpu", "count": 1}
     claim = claim_of(device_claim("c", {"name": "gpu", "firstAvailable": [big, small]}))
-    allocation = allocate([claim], node_facts(node("a")), found)
+    allocation = allocate([claim], node_facts(node("a")), found, Patience())
     assert allocation is not None
     assert [entry["request"] for entry in allocation["default/c"]["devices"]["results"]] == ["gpu/small"]
 
@@ -166,7 +180,7 @@ def test_configuration_of_class_and_claim() -> None:
     theirs = {"opaque": {"driver": DRIVER, "parameters": {"mode": "fast"}}}
     found = inventory(device_slice("s", device("0"), node="a"), classes=(device_class(config=[theirs]),))
     claim = claim_of(device_claim("c", config=[mine, {"requests": ["none"], **mine}]))
-    allocation = allocate([claim], node_facts(node("a")), found)
+    allocation = allocate([claim], node_facts(node("a")), found, Patience())
     assert allocation is not None
     assert allocation["default/c"]["devices"]["config"] == [
         {"source": "FromClass", "requests": ["gpu"], **theirs},
@@ -188,7 +202,7 @@ def test_no_device_is_given_twice_and_none_is_kept_back(devices: list[int], clai
         text = f"device.capacity['{DRIVER}'].memory.compareTo(quantity('{least + 1}Gi')) >= 0"
         claim = claim_of(device_claim(f"c{number}", request("gpu", text, count=count)))
         found.set_claim(claim.key, claim)
-        allocation = allocate([claim], node_facts(node("a")), found)
+        allocation = allocate([claim], node_facts(node("a")), found, Patience())
         fitting = [name for name, size in free.items() if size >= least]
         assert (allocation is not None) == (len(fitting) >= count)
         if allocation is not None:

@@ -17,6 +17,7 @@ from random import Random
 from uuid import UUID
 
 from twinplane.clock import Clock, from_rfc3339, rfc3339_micro
+from twinplane.controlplane.background import background
 from twinplane.kubeclient.contract import KubeClient, Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.resources import LEASES
@@ -51,16 +52,10 @@ class IdentityLease:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        tasks = [
-            asyncio.create_task(self._renew(), name="identity lease"),
-            asyncio.create_task(self._collect(), name="expired identity leases"),
-        ]
         try:
-            yield
+            async with background(identity_lease=self._renew, expired_identity_leases=self._collect):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(ApiError, TimeoutError):
                 async with asyncio.timeout(_GOODBYE):
                     await self._client.delete(LEASES, self.name, NAMESPACE)

@@ -97,16 +97,15 @@ class ApiServer:
             response = _refusal(ApiError("ServiceUnavailable", message, retry_after=1))
         except StoreError as error:
             response = _refusal(ApiError("ServiceUnavailable", f"the store is not available: {error}"))
-        except Exception:  # noqa: BLE001 - the boundary of a request, see below
-            # The boundary of a request: a defect in one of them must not end the connection without an answer.
-            _log.exception("%s %s failed", request.method, request.path)
-            response = _refusal(
-                ApiError("InternalError", "an error on the server has prevented the request from succeeding")
-            )
+        except Exception:  # noqa: BLE001 - the boundary of a request, see `_failed`
+            response = _failed(request)
         finally:
             in_flight[kind] -= 1
         if PROTOBUF in request.headers.get("accept", "") or is_read_by_people(request):
-            response = await self._encoded(request, found, response)
+            try:
+                response = await self._encoded(request, found, response)
+            except Exception:  # noqa: BLE001 - the boundary of a request, see `_failed`
+                response = _failed(request)
         self.runtime.metrics.observe(self._labels(found), response.status, self.runtime.monotonic() - began)
         return response
 
@@ -283,6 +282,12 @@ def denied(attributes: Attributes, reason: str) -> ApiError:
     if attributes.path:
         return ApiError("Forbidden", f"forbidden: {why}", details={})
     return forbidden(attributes.group, attributes.resource, attributes.name, why)
+
+
+def _failed(request: Request) -> Response:
+    """The boundary of a request: a defect in one of them must not end the connection without an answer."""
+    _log.exception("%s %s failed", request.method, request.path)
+    return _refusal(ApiError("InternalError", "an error on the server has prevented the request from succeeding"))
 
 
 def _refusal(error: ApiError) -> Response:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 from twinplane.clock import Clock
+from twinplane.controlplane.background import background
 from twinplane.kubeclient.contract import KubeClient, Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.resources import SECRETS
@@ -37,13 +38,8 @@ class LegacyTokenUse:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._run(), name="use of legacy tokens")
-        try:
+        async with background(use_of_legacy_tokens=self._run):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         written: tuple[str, str] = ("", "")

@@ -36,16 +36,22 @@ class ClaimWatch:
         for event in self._waiting.get(key, ()):
             event.set()
 
-    def add(self, keys: tuple[str, ...], event: asyncio.Event) -> None:
+    async def until(self, keys: tuple[str, ...], done: Callable[[], bool], seconds: float) -> None:
+        """Until `done`, asked again when one of the claims has changed. Raises TimeoutError, and what `done` raises."""
+        event = asyncio.Event()
         for key in keys:
             self._waiting.setdefault(key, set()).add(event)
-
-    def remove(self, keys: tuple[str, ...], event: asyncio.Event) -> None:
-        for key in keys:
-            waiting = self._waiting.get(key, set())
-            waiting.discard(event)
-            if not waiting:
-                self._waiting.pop(key, None)
+        try:
+            async with asyncio.timeout(seconds):
+                while not done():
+                    await event.wait()
+                    event.clear()
+        finally:
+            for key in keys:
+                waiting = self._waiting[key]
+                waiting.discard(event)
+                if not waiting:
+                    del self._waiting[key]
 
 
 class VolumeWriter:
@@ -60,19 +66,12 @@ class VolumeWriter:
 
     async def bind(self, pod: Pod, plan: VolumePlan, timeout: float) -> None:
         """Returns when all claims are bound. Raises `VolumeBindingFailed`, or `ApiError` as the API server answers."""
-        event = asyncio.Event()
-        self._watch.add(plan.claims, event)
+        await self._write(plan)
+        seen: set[str] = set()
         try:
-            await self._write(plan)
-            async with asyncio.timeout(timeout):
-                seen: set[str] = set()
-                while not self._all_bound(plan, seen):
-                    await event.wait()
-                    event.clear()
+            await self._watch.until(plan.claims, lambda: self._all_bound(plan, seen), timeout)
         except TimeoutError:
             raise VolumeBindingFailed("binding volumes: context deadline exceeded") from None
-        finally:
-            self._watch.remove(plan.claims, event)
 
     async def _write(self, plan: VolumePlan) -> None:
         for key, name in plan.bindings:

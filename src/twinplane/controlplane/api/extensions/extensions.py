@@ -5,7 +5,6 @@ The composition root makes it once the server is there, and keeps `running` arou
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -16,6 +15,7 @@ from twinplane.controlplane.api.extensions.customresources.controller import Cus
 from twinplane.controlplane.api.extensions.customresources.conversion import WebhookConverter
 from twinplane.controlplane.api.extensions.dialing import Dialer, EndpointResolver, ServiceResolver
 from twinplane.controlplane.api.server import ApiServer
+from twinplane.controlplane.background import background
 from twinplane.kubeclient.contract import KubeClient
 
 Certificate = Callable[[], tuple[str, str]]
@@ -51,14 +51,8 @@ class ApiExtensions:
         self.custom_resources.start()
         self.aggregator.start()
         self._server.aggregator = self.aggregator
-        tasks = [
-            asyncio.create_task(self.custom_resources.run(), name="custom resources"),
-            asyncio.create_task(self.aggregator.run(), name="aggregated APIs"),
-        ]
         try:
-            yield
+            async with background(custom_resources=self.custom_resources.run, aggregated_APIs=self.aggregator.run):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self._dialer.close()

@@ -18,13 +18,32 @@ from twinplane.controlplane.scheduler.node import NodeFacts
 
 RESULTS_MAX = 32
 STEPS_MAX = 100_000
-"""Devices tried until a search is given up: some constraints have too many combinations to look at. Upstream gives up
-after ten seconds; a count makes the same plan on every machine."""
+STEPS_ON_NODE_MAX = 10_000
+"""Devices tried for one pod, in all and on one node, until the search is given up: some constraints have too many
+combinations to look at. Upstream gives up after ten seconds a node; a count makes the same plan on every machine."""
 HARD_EFFECTS = ("NoSchedule", "NoExecute")
 
 
 class AllocationFailed(Exception):
     """Something is wrong with the claim, its class or a pool; the message is the condition's."""
+
+
+class Patience:
+    """How much may still be tried for a pod."""
+
+    def __init__(self) -> None:
+        self._left = STEPS_MAX
+        self._left_on_node = STEPS_ON_NODE_MAX
+
+    def next_node(self) -> None:
+        self._left_on_node = min(STEPS_ON_NODE_MAX, self._left)
+
+    def spend(self) -> None:
+        """Raises `AllocationFailed` when there is none left."""
+        if self._left_on_node <= 0:
+            raise AllocationFailed("timed out trying to allocate devices")
+        self._left_on_node -= 1
+        self._left -= 1
 
 
 class Request(NamedTuple):
@@ -52,10 +71,10 @@ class Search:
     pools: list[tuple[Pool, list[Device]]]
     requests: list[list[Request]]
     """Every request with its alternatives."""
+    patience: Patience
     chosen: list[Chosen] = field(default_factory=list)
     left: dict[int, dict[tuple[str, str], Fraction]] = field(default_factory=dict)
     """Position of a pool -> its counters."""
-    steps: int = 0
 
     def run(self, position: int = 0) -> bool:
         if position == len(self.requests):
@@ -122,9 +141,7 @@ class Search:
         return True
 
     def _add(self, request: Request, pool: int, device: Device) -> bool:
-        self.steps += 1
-        if self.steps > STEPS_MAX:
-            raise AllocationFailed("timed out trying to allocate devices")
+        self.patience.spend()
         if not request.admin and (self.inventory.is_taken(device.id) or self._is_chosen(device)):
             return False
         tolerations = tolerations_of(request.body.get("tolerations") or ())
@@ -176,12 +193,18 @@ def _attribute(device: Device, name: str) -> Json | None:
     return device.attributes.get(qualified(name, device.id[0]))
 
 
-def allocate(claims: Sequence[DeviceClaim], node: NodeFacts, inventory: Inventory) -> dict[str, Json] | None:
-    """Claim key -> its `status.allocation`; None when the node has too little. Raises `AllocationFailed`."""
+def allocate(
+    claims: Sequence[DeviceClaim], node: NodeFacts, inventory: Inventory, patience: Patience
+) -> dict[str, Json] | None:
+    """Claim key -> its `status.allocation`; None when the node has too little. Raises `AllocationFailed`.
+
+    `patience` is one for all nodes that a pod is tried on.
+    """
+    patience.next_node()
     requests = [
         _alternatives(claim, request, inventory) for claim in claims for request in claim.spec.get("requests") or ()
     ]
-    search = Search(inventory, node, list(inventory.reaching(node)), requests)
+    search = Search(inventory, node, list(inventory.reaching(node)), requests, patience)
     if not search.run():
         return None
     found: dict[str, Json] = {claim.key: _allocation(claim, search.chosen) for claim in claims}

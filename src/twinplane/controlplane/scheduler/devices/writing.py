@@ -5,7 +5,6 @@ Upstream's PreBind, Unreserve and PostFilter of DynamicResources. Called by the 
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from twinplane.controlplane.scheduler.devices.facts import DeviceClaim, Json
@@ -94,17 +93,12 @@ class DeviceWriter:
         return (allocation.get("devices") or {}).get("results") or []
 
     async def _wait_until_ready(self, plan: DevicePlan) -> None:
-        event = asyncio.Event()
-        self._watch.add(plan.claims, event)
         try:
-            async with asyncio.timeout(READY_SECONDS):
-                while not all(self._is_ready(key, plan) for key in plan.claims):
-                    await event.wait()
-                    event.clear()
+            await self._watch.until(
+                plan.claims, lambda: all(self._is_ready(key, plan) for key in plan.claims), READY_SECONDS
+            )
         except TimeoutError:
             raise DeviceBindingFailed("device binding timeout") from None
-        finally:
-            self._watch.remove(plan.claims, event)
 
     def _is_ready(self, key: str, plan: DevicePlan) -> bool:
         claim = self._inventory.claims.get(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twinplane.controlplane.scheduler.devices.allocation import AllocationFailed, allocate
+from twinplane.controlplane.scheduler.devices.allocation import AllocationFailed, Patience, allocate
 from twinplane.controlplane.scheduler.devices.facts import DeviceClaim, Json
 from twinplane.controlplane.scheduler.devices.inventory import DevicePlan, Inventory
 from twinplane.controlplane.scheduler.framework import Check, Plugin, Refusal, Scope
@@ -49,6 +49,7 @@ class DynamicResources(Check):
         self._uid = shape.uid
         self._keys = tuple(claim.key for claim in claims)
         self._found: dict[str, dict[str, Json] | None] = {}
+        self._patience = Patience()
         reason = reason or next(filter(None, map(self._wrong, self._waiting)), "")
         self.rejection = Refusal(NAME, (reason,), resolvable=False) if reason else None
 
@@ -78,7 +79,7 @@ class DynamicResources(Check):
         if not self._waiting:
             return {}
         if node.name not in self._found:
-            self._found[node.name] = allocate(self._waiting, node.facts, self._inventory)
+            self._found[node.name] = allocate(self._waiting, node.facts, self._inventory, self._patience)
         return self._found[node.name]
 
     def allocate(self, node: NodeState) -> DevicePlan | None:
