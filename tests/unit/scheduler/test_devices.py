@@ -22,7 +22,7 @@ from twinplane.controlplane.scheduler.devices.allocation import (
 from twinplane.controlplane.scheduler.devices.facts import claim_of
 from twinplane.controlplane.scheduler.devices.inventory import DevicePlan, Inventory
 from twinplane.controlplane.scheduler.node import node_facts
-from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.meta import condition_of
 from twinplane.kubeclient.resources import (
     DEVICE_CLASSES,
@@ -216,8 +216,8 @@ def test_no_device_is_given_twice_and_none_is_kept_back(devices: list[int], clai
 # Through the loop ---------------------------------------------------------------------------------------------------
 
 
-def world(clock: VirtualClock, *claims: Object) -> MemoryCluster:
-    cluster = MemoryCluster(clock)
+def world(clock: VirtualClock, *claims: Object, cluster: MemoryCluster | None = None) -> MemoryCluster:
+    cluster = cluster or MemoryCluster(clock)
     cluster.seed(NODES, node("a"), node("b"))
     cluster.seed(DEVICE_CLASSES, device_class())
     cluster.seed(RESOURCE_SLICES, device_slice("s", device("0"), node="b"))
@@ -324,4 +324,26 @@ async def test_devices_with_binding_conditions_are_waited_for(clock: VirtualCloc
         devices = [{"driver": DRIVER, "pool": "b", "device": "0", "conditions": [ready]}]
         await cluster.patch(RESOURCE_CLAIMS, "c", {"status": {"devices": devices}}, "default", subresource="status")
         await asyncio.sleep(0.1)
+    assert placed(cluster) == {"p": "b"}
+
+
+@virtual_time
+async def test_a_server_that_is_away_during_the_binding_keeps_no_pod_from_its_next_attempt(clock: VirtualClock) -> None:
+    class Faltering(MemoryCluster):
+        away = False
+
+        async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+            if self.away and resource == RESOURCE_CLAIMS:
+                raise ConnectionError("the server is away")
+            return await super().get(resource, name, namespace)
+
+    cluster = world(clock, device_claim("c"), cluster=Faltering(clock))
+    assert isinstance(cluster, Faltering)
+    cluster.away = True
+    cluster.seed(PODS, pod("p", **uses("c")))
+    async with running(cluster, clock):
+        await asyncio.sleep(0.1)
+        assert placed(cluster) == {"p": None}
+        cluster.away = False
+        await asyncio.sleep(5)
     assert placed(cluster) == {"p": "b"}

@@ -174,10 +174,12 @@ class Scheduler:
             log.warning("binding pod %s to %s: %s", pod.key, node, error)
             if decision.devices is not None:
                 self._view.snapshot.surroundings.devices.forget(decision.devices)
-                await self._devices.release(pod, decision.devices)
             gone = isinstance(error, ApiError) and error.code == 404
             if self._take_back(pod, gone=gone) and not gone:
                 await self._writer.report(Decision(pod, None, f"{step}: {error}"), reason="SchedulerError")
+            if decision.devices is not None:
+                # Last: what cannot be written here must not keep the pod from its next attempt.
+                await self._devices.release(pod, decision.devices)
 
     def _take_back(self, pod: Pod, *, gone: bool) -> bool:
         view = self._view
