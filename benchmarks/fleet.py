@@ -119,8 +119,7 @@ async def fill(bench: Bench) -> None:
     if ready < pods:
         # ReplicaSets count their pods late while they are busy creating: what there is says more.
         bench.row("  of these there are by then", f"{await count(bench):,}")
-    used = {name: value - before.get(name, 0) for name, value in bench.region.processor_seconds().items()}
-    bench.row("  processor time", ", ".join(f"{name.split('.')[-1]} {value:.1f} s" for name, value in used.items()))
+    report_processor_time(bench, before)
     report_latencies(bench, latencies)
     held = bench.region.memory()
     parts = ", ".join(f"{name.split('.')[-1]} {value / 1e6:,.0f}" for name, value in held.items())
@@ -159,6 +158,11 @@ async def probing(bench: Bench) -> AsyncIterator[dict[str, list[float]]]:
         task.cancel()
         client.close()
         await bench.client.request("DELETE", f"{CONFIG_MAPS}/probe")
+
+
+def report_processor_time(bench: Bench, before: dict[str, float]) -> None:
+    used = {name: value - before.get(name, 0) for name, value in bench.region.processor_seconds().items()}
+    bench.row("  processor time", ", ".join(f"{name.split('.')[-1]} {value:.1f} s" for name, value in used.items()))
 
 
 def report_latencies(bench: Bench, latencies: dict[str, list[float]]) -> None:
@@ -289,6 +293,7 @@ async def states(bench: Bench, path: str) -> list[str]:
 async def delete(bench: Bench) -> None:
     names = [item["metadata"]["name"] for item in (await bench.get(DEPLOYMENTS))["items"]]
     total = await count(bench)
+    before = bench.region.processor_seconds()
     async with probing(bench) as latencies:
         for name in names:
             await bench.client.request("DELETE", f"{DEPLOYMENTS}/{name}")
@@ -298,6 +303,7 @@ async def delete(bench: Bench) -> None:
 
         seconds, reached = await bench.until(gone)
     bench.row(f"deletion of {total:,} pods", f"{reached:,} in {seconds:.0f} s ({reached / seconds:,.0f}/s)")
+    report_processor_time(bench, before)
     report_latencies(bench, latencies)
 
 

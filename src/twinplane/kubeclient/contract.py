@@ -115,7 +115,10 @@ class KubeClient(Protocol):
         patch_type: PatchType = "application/merge-patch+json",
         field_manager: str = "",
         force: bool = False,
-    ) -> Object: ...
+        wants_answer: bool = True,
+    ) -> Object:
+        """Without `wants_answer` an empty object, for writers of many who would not look at it."""
+        ...
 
     async def delete(
         self,
@@ -127,8 +130,9 @@ class KubeClient(Protocol):
         grace_period_seconds: int | None = None,
         uid: str | None = None,
         resource_version: str | None = None,
+        wants_answer: bool = True,
     ) -> Object:
-        """`uid` and `resource_version` are preconditions."""
+        """`uid` and `resource_version` are preconditions; `wants_answer` as of `patch`."""
         ...
 
     async def delete_collection(

@@ -94,25 +94,20 @@ class HttpClient(RequestClient):
         *,
         body: Any = None,
         content_type: str = "application/json",
+        wants_answer: bool = True,
     ) -> Object:
         """A server that is full says when to come back, and is asked again then, as client-go does."""
         for _ in range(RETRIES_MAX):
             try:
-                return await self._attempt(method, path, query, body=body, content_type=content_type)
+                return await self._attempt(method, path, query, body, content_type, wants_answer=wants_answer)
             except ApiError as error:
                 if error.code != 429 or error.retry_after is None:
                     raise
                 await asyncio.sleep(error.retry_after)
-        return await self._attempt(method, path, query, body=body, content_type=content_type)
+        return await self._attempt(method, path, query, body, content_type, wants_answer=wants_answer)
 
     async def _attempt(
-        self,
-        method: str,
-        path: str,
-        query: Query | None = None,
-        *,
-        body: Any = None,
-        content_type: str = "application/json",
+        self, method: str, path: str, query: Query | None, body: Any, content_type: str, *, wants_answer: bool
     ) -> Object:
         wire = self._opened()
         message = await self._message(method, path, query, body, content_type)
@@ -123,6 +118,8 @@ class HttpClient(RequestClient):
                 raise ConnectionError(f"{method} {path}: {error}") from error
         if status >= 400:
             raise _refusal(status, answer)
+        if not wants_answer:
+            return {}
         try:
             found: Object = orjson.loads(answer)
         except orjson.JSONDecodeError as error:

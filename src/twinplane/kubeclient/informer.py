@@ -114,6 +114,10 @@ class SharedInformer:
             handler(None, body)
 
     @property
+    def is_empty(self) -> bool:
+        return not self._objects
+
+    @property
     def synced(self) -> bool:
         return self._synced.is_set()
 

@@ -32,6 +32,9 @@ class Informer(Protocol):
         ...
 
     @property
+    def is_empty(self) -> bool: ...
+
+    @property
     def synced(self) -> bool: ...
 
 

@@ -33,8 +33,9 @@ class RequestClient(ABC):
         *,
         body: Any = None,
         content_type: str = "application/json",
+        wants_answer: bool = True,
     ) -> Object:
-        """The JSON of the answer. Raises `ApiError` for 400 and above."""
+        """The JSON of the answer, or an empty object when nobody wants it. Raises `ApiError` for 400 and above."""
 
     @abstractmethod
     def _stream(self, path: str, query: Query) -> AsyncGenerator[bytes, None]:
@@ -127,10 +128,11 @@ class RequestClient(ABC):
         patch_type: PatchType = "application/merge-patch+json",
         field_manager: str = "",
         force: bool = False,
+        wants_answer: bool = True,
     ) -> Object:
         query = {"fieldManager": field_manager, "force": "true" if force else ""}
         path = resource.path(namespace, name, subresource)
-        return await self._request("PATCH", path, query, body=patch, content_type=patch_type)
+        return await self._request("PATCH", path, query, body=patch, content_type=patch_type, wants_answer=wants_answer)
 
     async def delete(
         self,
@@ -142,6 +144,7 @@ class RequestClient(ABC):
         grace_period_seconds: int | None = None,
         uid: str | None = None,
         resource_version: str | None = None,
+        wants_answer: bool = True,
     ) -> Object:
         preconditions = {"uid": uid, "resourceVersion": resource_version}
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
@@ -151,7 +154,7 @@ class RequestClient(ABC):
             options["gracePeriodSeconds"] = grace_period_seconds
         if uid or resource_version:
             options["preconditions"] = {key: value for key, value in preconditions.items() if value}
-        return await self._request("DELETE", resource.path(namespace, name), body=options)
+        return await self._request("DELETE", resource.path(namespace, name), body=options, wants_answer=wants_answer)
 
     async def delete_collection(
         self, resource: Resource, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""

@@ -198,6 +198,7 @@ class MemoryCluster:
         patch_type: PatchType = "application/merge-patch+json",
         field_manager: str = "",
         force: bool = False,
+        wants_answer: bool = True,
     ) -> Object:
         await asyncio.sleep(0)
         old = self._objects[_type(resource)].get((namespace or "" if resource.namespaced else "", name))
@@ -218,6 +219,7 @@ class MemoryCluster:
         grace_period_seconds: int | None = None,
         uid: str | None = None,
         resource_version: str | None = None,
+        wants_answer: bool = True,
     ) -> Object:
         await asyncio.sleep(0)
         old = self._existing(resource, name, namespace)

@@ -57,3 +57,24 @@ async def test_cycles_are_found_when_the_heap_has_grown() -> None:
     assert gone() is not None
     await asyncio.sleep(0)
     assert gone() is None
+
+
+@pytest.mark.usefixtures("settled")
+async def test_collections_that_find_nothing_become_rare() -> None:
+    everything = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and info["generation"] == 2:
+            everything.append(gc.get_freeze_count())
+
+    gc.callbacks.append(note)
+    kept = [grow(3 * heap.YOUNG)]
+    await asyncio.sleep(0)
+    assert len(everything) == 1
+    for _ in range(2):
+        kept.append(grow(gc.get_freeze_count()))
+        await asyncio.sleep(0)
+    assert len(everything) == 1
+    kept.append(grow(gc.get_freeze_count()))
+    await asyncio.sleep(0)
+    assert len(everything) == 2

@@ -99,6 +99,7 @@ class Cluster:
         patch_type: PatchType = "application/merge-patch+json",
         field_manager: str = "",
         force: bool = False,
+        wants_answer: bool = True,
     ) -> Object:
         raise AssertionError("not needed here")
 
@@ -112,6 +113,7 @@ class Cluster:
         grace_period_seconds: int | None = None,
         uid: str | None = None,
         resource_version: str | None = None,
+        wants_answer: bool = True,
     ) -> Object:
         raise AssertionError("not needed here")
 

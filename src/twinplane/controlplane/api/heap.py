@@ -19,6 +19,10 @@ YOUNG = 20_000
 GROWTHS = 100
 """Of that size until everything is collected: at most some 200 MB of garbage. A heap that is larger than that may grow
 by its own size first, so that collections, half a second for a million objects, come seldom enough for it."""
+PATIENCE = 4
+"""Times as long until the next one after a collection that found next to nothing."""
+NOTHING = 0.001
+"""Of all objects."""
 _NEVER = 1 << 30
 
 
@@ -53,11 +57,15 @@ class Keeper:
         loop.call_soon(self._collect)
 
     def _collect(self) -> None:
-        _collect()
-        self._growths_max = max(GROWTHS, gc.get_freeze_count() // YOUNG)
+        found = _collect()
+        objects = gc.get_freeze_count()
+        patience = PATIENCE if found < NOTHING * objects else 1
+        self._growths_max = max(GROWTHS, patience * objects // YOUNG)
 
 
-def _collect() -> None:
+def _collect() -> int:
+    """How many objects were garbage."""
     gc.unfreeze()
-    gc.collect()
+    found = gc.collect()
     gc.freeze()
+    return found

@@ -39,9 +39,12 @@ class InProcessClient(RequestClient):
         *,
         body: Any = None,
         content_type: str = "application/json",
+        wants_answer: bool = True,
     ) -> Object:
         async with self._in_flight:
             response = await self._answer(method, path, query or {}, body, content_type)
+        if not wants_answer:
+            return {}
         found: Object = orjson.loads(response.whole())
         return found
 

@@ -75,6 +75,9 @@ class Ownership:
         """Enqueue the owner of each dependent that changes, and whoever might adopt one without an owner."""
 
         def handle(old: Object | None, new: Object | None) -> None:
+            if self._owners.is_empty:
+                # Every change of a pod comes by, and most clusters have no owners of most kinds.
+                return
             before = self.owner_of(old) if old is not None else None
             after = self.owner_of(new) if new is not None else None
             if self._expectations is not None:

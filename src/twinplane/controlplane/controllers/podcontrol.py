@@ -41,7 +41,7 @@ class PodControl:
         """False when the pod was gone already."""
         try:
             async with self._at_once:
-                await self._client.delete(PODS, name_of(pod), namespace_of(pod))
+                await self._client.delete(PODS, name_of(pod), namespace_of(pod), wants_answer=False)
         except ApiError as error:
             if error.code == 404:
                 return False

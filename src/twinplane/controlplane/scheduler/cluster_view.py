@@ -276,5 +276,6 @@ def _differ(old: Object, new: Object) -> bool:
         before.get("uid") != after.get("uid")
         or before.get("labels") != after.get("labels")
         or ("deletionTimestamp" in before) != ("deletionTimestamp" in after)
-        or bool(old["spec"] != new["spec"])
+        # A change of the status leaves the very same spec, which comparing would walk through.
+        or (old["spec"] is not new["spec"] and bool(old["spec"] != new["spec"]))
     )

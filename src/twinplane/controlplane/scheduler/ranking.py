@@ -167,10 +167,7 @@ class Ranking:
         self.candidates: dict[int, Candidates] = {}
         if self.checks.rejection is not None:
             return
-        for name in standing.penalties:
-            self._place(snapshot.nodes[name])
-        for group in self._groups.values():
-            heapify(group.heap)
+        self._place_all(standing.penalties, snapshot.nodes)
 
     def _current_versions(self) -> tuple[int, int, Selector, bool]:
         surroundings = self._snapshot.surroundings
@@ -222,6 +219,24 @@ class Ranking:
             # `_place` appended; restore the heap by pushing what it appended.
             heappush(group.heap, group.heap.pop())
             self._trim(group)
+
+    def _place_all(self, penalties: Mapping[str, int], nodes: Mapping[str, NodeState]) -> None:
+        """As `_place` of each: written out, since a new class of pods goes through all nodes of the cluster."""
+        grouping = [check.group for check in self.checks.grouping]
+        groups, places = self._groups, self._places
+        for sequence, (name, penalty) in enumerate(penalties.items(), start=1):
+            node = nodes[name]
+            key: Hashable = tuple([group_of(node) for group_of in grouping])
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = Group()
+            entry = Entry(penalty, node.order, sequence, node)
+            group.heap.append(entry)
+            places[name] = (entry, group)
+        self._sequence = len(places)
+        for group in groups.values():
+            group.members = len(group.heap)
+            heapify(group.heap)
 
     def _place(self, node: NodeState) -> Group:
         """Put the node where it belongs now; its entry is appended, the caller restores the heap."""

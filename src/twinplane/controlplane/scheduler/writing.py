@@ -95,7 +95,7 @@ class DecisionWriter:
         }
         await self._patch_status(victim, {"conditions": [condition]})
         try:
-            await self._client.delete(PODS, victim.name, victim.namespace, uid=victim.uid)
+            await self._client.delete(PODS, victim.name, victim.namespace, uid=victim.uid, wants_answer=False)
         except ApiError as error:
             if error.code not in (404, 409):
                 raise
@@ -113,6 +113,7 @@ class DecisionWriter:
                 pod.namespace,
                 subresource="status",
                 patch_type="application/strategic-merge-patch+json",
+                wants_answer=False,
             )
         except ApiError as error:
             if error.code not in (404, 409):

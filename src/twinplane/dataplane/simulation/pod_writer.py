@@ -49,12 +49,14 @@ class PodWriter:
         patch = {"metadata": {"uid": pod.spec.uid}, "status": status}
         spec = pod.spec
         await self._runtime.client.patch(
-            PODS, spec.name, patch, spec.namespace, subresource="status", patch_type=STRATEGIC
+            PODS, spec.name, patch, spec.namespace, subresource="status", patch_type=STRATEGIC, wants_answer=False
         )
 
     async def _delete(self, pod: SimulatedPod) -> None:
         spec = pod.spec
         if not pod.terminal and pod.life.sandboxed:
             await self._write_status(pod)
-        await self._runtime.client.delete(PODS, spec.name, spec.namespace, grace_period_seconds=0, uid=spec.uid)
+        await self._runtime.client.delete(
+            PODS, spec.name, spec.namespace, grace_period_seconds=0, uid=spec.uid, wants_answer=False
+        )
         pod.deleted = True

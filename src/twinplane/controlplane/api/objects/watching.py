@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
-import orjson
-
 from twinplane.controlplane.api.encoding import restamp, watch_event
 from twinplane.controlplane.api.objects.entry import Change, Entry
 from twinplane.controlplane.api.objects.selection import NODE_NAME, Selection
@@ -300,8 +298,9 @@ _EVERYWHERE = ("", "")
 def _object_of(change: Change, shown: tuple[str, bytes]) -> Object:
     if change.entry is not None and shown[0] != "DELETED":
         return change.entry.peek()
-    last: Object = orjson.loads(shown[1])
-    return last
+    assert change.previous is not None
+    last = change.previous.peek()
+    return {**last, "metadata": {**last["metadata"], "resourceVersion": str(change.revision)}}
 
 
 def _superseded(change: Change) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from twinplane.controlplane.api.patch.typed_value import CONTAINERS
 from twinplane.controlplane.api.types.schema import Schema
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, bad_request
@@ -38,7 +39,8 @@ def apply(obj: Object, patch: Any, schema: Schema | None) -> Object:
 
 
 def _merge_map(original: dict[str, Any], patch: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
-    directives = [key for key in patch if key.startswith("$")]
+    # Hardly any map has directives, and one look at all its keys together tells.
+    directives = [key for key in patch if key.startswith("$")] if "$" in "".join(patch) else ()
     directive = patch.pop(DIRECTIVE, "merge") if directives else "merge"
     if directive == "delete":
         return {}
@@ -55,7 +57,7 @@ def _merge_map(original: dict[str, Any], patch: dict[str, Any], schema: Schema |
             _delete_from(original, _directive_target(key, BAD_PRIMITIVE_LIST), value)
         elif value is None:
             original.pop(key, None)
-        elif isinstance(value, dict | list):
+        elif isinstance(value, CONTAINERS):
             original[key] = _merge_value(original.get(key), value, schema.property(key) if schema else None)
         else:
             original[key] = value

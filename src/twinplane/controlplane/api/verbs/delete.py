@@ -11,7 +11,7 @@ import orjson
 from twinplane.clock import from_rfc3339, rfc3339
 from twinplane.controlplane.api import bodies
 from twinplane.controlplane.api.contract import Response
-from twinplane.controlplane.api.encoding import encode, list_bytes, stamp
+from twinplane.controlplane.api.encoding import dump, list_bytes, stamp, to_store
 from twinplane.controlplane.api.extensions.customresources.definition import begin_deletion
 from twinplane.controlplane.api.extensions.customresources.selecting import chosen
 from twinplane.controlplane.api.objects.entry import Entry
@@ -78,9 +78,9 @@ async def delete_stored(call: Call, options: DeleteOptions) -> tuple[bool, bytes
     for _ in range(ATTEMPTS):
         entry = found(call)
         _check_preconditions(call, options, entry)
-        old = entry.parsed()
+        old = entry.peek()
         await Admission(call, "DELETE", None, old, dumped(options), dry_run=options.dry_run).run()
-        marked = _marked(call, entry.parsed(), options)
+        marked = _marked(call, old, options)
         try:
             if marked is None:
                 if options.dry_run:
@@ -90,14 +90,18 @@ async def delete_stored(call: Call, options: DeleteOptions) -> tuple[bool, bytes
                 return True, entry.value
             if marked == old:
                 return False, entry.value
-            value = encode(marked, call.stored.resource)
+            form = to_store(marked, call.stored.resource)
+            value = dump(form)
             if options.dry_run:
                 return False, stamp(value, entry.revision)
+            runtime.cache.announce(entry.key, value, form)
             record = await runtime.store.update(entry.key, value, entry.revision)
             await settle(runtime, record.revision)
             return False, record.value
         except RevisionConflict as error:
             await settle(runtime, runtime.store.revision if error.record is None else error.record.revision)
+        finally:
+            runtime.cache.forget(entry.key)
     raise modified(call)
 
 
@@ -117,9 +121,13 @@ def _check_preconditions(call: Call, options: DeleteOptions, entry: Entry) -> No
             raise conflict(resource.group, resource.kind, call.name, why)
 
 
-def _marked(call: Call, body: Object, options: DeleteOptions) -> Object | None:
-    """The object marked for deletion, unchanged when nothing is left to mark, or None when it can go now."""
-    metadata = body["metadata"]
+def _marked(call: Call, shared: Object, options: DeleteOptions) -> Object | None:
+    """The object marked for deletion, equal when nothing is left to mark, or None when it can go now.
+
+    Another one, which shares with the stored one what it leaves alone.
+    """
+    metadata = dict(shared["metadata"])
+    body = {**shared, "metadata": metadata}
     finalizers = _finalizers(call, metadata, options)
     resource = call.stored.resource
     if resource.plural == "customresourcedefinitions" and resource.group == "apiextensions.k8s.io":
@@ -169,7 +177,7 @@ def _grace_period(pod: Object, options: DeleteOptions) -> int:
 
 def _finalizers(call: Call, metadata: dict[str, Any], options: DeleteOptions) -> list[str]:
     """Those that the object has, and the garbage collector's for the propagation that was asked for."""
-    given: list[str] = metadata.get("finalizers") or []
+    given = list(metadata.get("finalizers") or ())
     policy = options.propagation
     if options.orphan_dependents is not None:
         policy = "Orphan" if options.orphan_dependents else "Background"

@@ -42,8 +42,10 @@ async def patch(call: Call) -> Response:
     check_options(options, media)
     if media == APPLY:
         return await _apply(call, options)
-    apply = patch_function(call, media, call.type)
-    problems = _problems(call, media) if options.field_validation != "Ignore" else []
+    body = patch_body(call)
+    # Before the patch is applied, which uses it up.
+    problems = _problems(call, media, body) if options.field_validation != "Ignore" else []
+    apply = patch_function(call, media, call.type, body)
     # Defaults are set, in place, in all that may be changed; custom types are pruned as a whole.
     is_status = call.subresource == "status" and bool(call.type.schema.reference) and call.type.storage is None
 
@@ -80,12 +82,16 @@ def check_options(options: WriteOptions, media: str) -> None:
         raise invalid_options("PatchOptions", errors)
 
 
-def patch_function(call: Call, media: str, type: ResourceType | None) -> Patch:
-    """The patch in the body, ready to be applied again and again. `type` is None where there is no schema."""
+def patch_body(call: Call) -> Any:
+    """Raises BadRequest for what is no JSON."""
     try:
-        body = bodies.parse_json(call.request.body)
+        return bodies.parse_json(call.request.body)
     except bodies.Malformed as error:
         raise bad_request(f"error decoding patch: {error}") from None
+
+
+def patch_function(call: Call, media: str, type: ResourceType | None, body: Any) -> Patch:
+    """The patch `body`, ready to be applied again and again. `type` is None where there is no schema."""
     if media == JSON:
         return lambda old: json_patch.apply(old, body)
     first = [body]
@@ -100,10 +106,9 @@ def patch_function(call: Call, media: str, type: ResourceType | None) -> Patch:
     return lambda old: merge_patch.apply(old, fresh())
 
 
-def _problems(call: Call, media: str) -> list[str]:
+def _problems(call: Call, media: str, body: Any) -> list[str]:
     """Of the patch itself: keys that come twice, and what is no part of an operation."""
     data = call.request.body
-    body = bodies.parse_json(data)
     return json_patch_problems(data, body) if media == JSON else repeated_keys(data, body, "")
 
 

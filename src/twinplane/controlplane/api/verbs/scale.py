@@ -12,7 +12,15 @@ from twinplane.controlplane.api.options import WriteOptions, write_options
 from twinplane.controlplane.api.runtime import Call, respond
 from twinplane.controlplane.api.types.scaling import from_scale, to_scale
 from twinplane.controlplane.api.verbs.get import found
-from twinplane.controlplane.api.verbs.patch import APPLY, JSON, MERGE, check_options, patch_function, patch_type
+from twinplane.controlplane.api.verbs.patch import (
+    APPLY,
+    JSON,
+    MERGE,
+    check_options,
+    patch_body,
+    patch_function,
+    patch_type,
+)
 from twinplane.controlplane.api.verbs.update import fit_name
 from twinplane.controlplane.api.verbs.write import Update, update_stored
 from twinplane.kubeclient.contract import Object
@@ -42,7 +50,7 @@ async def patch_scale(call: Call) -> Response:
     if media == APPLY:
         body = bodies.parse_yaml(call.request.body)
         return await _write(call, lambda old: {**old, "spec": {**old["spec"], **(body.get("spec") or {})}}, options)
-    apply = patch_function(call, media if media in (JSON, MERGE) else MERGE, None)
+    apply = patch_function(call, media if media in (JSON, MERGE) else MERGE, None, patch_body(call))
 
     def change(old: Object) -> Object:
         new = apply(old)

@@ -70,6 +70,8 @@ class DisruptionController:
                 enqueue(key_of(new))
 
         def pod_changed(old: Object | None, new: Object | None) -> None:
+            if self._budgets.is_empty:
+                return
             if old is not None and new is not None and _relevant(old) == _relevant(new):
                 return
             for pod in (old, new):

@@ -24,6 +24,8 @@ class ServicesOfPods:
 
     def watch(self, enqueue: Enqueue) -> None:
         def changed(old: Object | None, new: Object | None) -> None:
+            if self._services.is_empty:
+                return
             before = _relevant(old) if old is not None else None
             after = _relevant(new) if new is not None else None
             if before == after:

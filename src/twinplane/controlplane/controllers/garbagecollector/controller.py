@@ -254,6 +254,7 @@ class GarbageCollector:
                 propagation_policy=policy,
                 uid=uid_of(body),
                 resource_version=body["metadata"]["resourceVersion"],
+                wants_answer=False,
             )
         except ApiError as error:
             if error.code != 404:

@@ -76,11 +76,14 @@ class FailoverClient(RequestClient):
         *,
         body: Any = None,
         content_type: str = "application/json",
+        wants_answer: bool = True,
     ) -> Object:
         for attempt in range(len(self._clients)):
             index = self._current
             try:
-                return await self._clients[index]._request(method, path, query, body=body, content_type=content_type)
+                return await self._clients[index]._request(
+                    method, path, query, body=body, content_type=content_type, wants_answer=wants_answer
+                )
             except OSError:
                 self._go_on(index)
                 if attempt + 1 == len(self._clients):
