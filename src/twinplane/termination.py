@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as the cancellation of a process's main task: once, so that what it does then is not broken off.
+"""How a process ends: its main task is cancelled by SIGTERM or SIGINT, once, and then the process leaves at once.
 
 People press Ctrl-C again, and who stops a process may say so twice: a second cancellation would end the clean-up that
 the first has begun.
@@ -7,9 +7,12 @@ the first has begun.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 
 def cancel_on_signals(
@@ -27,3 +30,14 @@ def cancel_on_signals(
     loop = asyncio.get_running_loop()
     for number in numbers:
         loop.add_signal_handler(number, stop)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process after its main task has: the kernel takes its memory back as a whole.
+
+    The interpreter would let go of a large cluster's heap object by object, for 20 seconds.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)

@@ -1,10 +1,12 @@
-"""A second signal, or the same one told twice, does not break off the clean-up that the first has begun."""
+"""A process that is told to end does so once and in order; then it leaves at once."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 
 from twinplane.termination import cancel_on_signals
 
@@ -37,3 +39,12 @@ async def test_a_clean_up_is_not_broken_off() -> None:
             loop.remove_signal_handler(number)
     assert task.cancelled()
     assert done == ["cleaned up"]
+
+
+def test_leaving_says_the_last_words_and_the_status() -> None:
+    code = (
+        "import atexit; from twinplane.termination import leave; "
+        "atexit.register(print, 'never'); print('said'); leave(3)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("said\n", "", 3)

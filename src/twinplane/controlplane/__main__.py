@@ -14,7 +14,7 @@ from twinplane.clock import SystemClock
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.controlplane.process import ControlPlane
 from twinplane.controlplane.store.contract import StoreError
-from twinplane.termination import cancel_on_signals
+from twinplane.termination import cancel_on_signals, leave
 
 
 def main() -> int:
@@ -51,4 +51,4 @@ async def _until_terminated(configuration: ControlPlaneConfiguration) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twinplane.dataplane.simulation.config import SimulationConfig
 from twinplane.dataplane.simulation.process import run
-from twinplane.termination import cancel_on_signals
+from twinplane.termination import cancel_on_signals, leave
 
 COLLECTOR_THRESHOLDS = (20_000, 50, 100)
 """With Python's own a fleet's pods, which stay, are walked through for the sake of each pod that comes."""
@@ -54,4 +54,4 @@ async def _until_terminated(config: SimulationConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
