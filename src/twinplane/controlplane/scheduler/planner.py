@@ -26,6 +26,8 @@ RANKED_MAX = 1_000_000
 """Entries of all rankings that are kept; each has one a node."""
 RANKINGS_MIN = 64
 """Pod classes whose ranking is kept however many nodes there are."""
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+"""Its multiples, modulo 1, lie as far from one another as can be, however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Planner:
         self._classes = Classes(snapshot)
         self._standings = Standings(snapshot, plugins)
         self._rankings: OrderedDict[PodShape, Ranking] = OrderedDict()
+        self._ranked = 0
 
     def place(self, pod: Pod) -> Decision:
         snapshot = self.snapshot
@@ -137,7 +140,10 @@ class Planner:
     def _ranking(self, shape: PodShape) -> Ranking:
         ranking = self._rankings.get(shape)
         if ranking is None:
-            ranking = self._rankings[shape] = Ranking(shape, self.snapshot, self._plugins, self._standings)
+            self._ranked += 1
+            start = self._ranked * GOLDEN_RATIO % 1.0 if self.snapshot.is_shuffled else 0.0
+            ranking = Ranking(shape, self.snapshot, self._plugins, self._standings, start=start)
+            self._rankings[shape] = ranking
             if len(self._rankings) > max(RANKINGS_MIN, RANKED_MAX // max(len(self.snapshot.nodes), 1)):
                 self._rankings.popitem(last=False)
         else:

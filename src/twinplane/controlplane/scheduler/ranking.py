@@ -85,10 +85,22 @@ class Checks:
 
 class Ranking:
     def __init__(
-        self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin], standings: Standings | None = None
+        self,
+        shape: PodShape,
+        snapshot: Snapshot,
+        plugins: Sequence[Plugin],
+        standings: Standings | None = None,
+        *,
+        start: float = 0.0,
     ) -> None:
-        """`standings` are those of the planner's other rankings."""
+        """`standings` are those of the planner's other rankings.
+
+        Nodes that are equally good are taken in their order from `start` on, between 0 and 1 as the order is, where it
+        is random. Classes that start at different places seldom fill the node that comes next in another's heap, which
+        would have to find that out.
+        """
         self.shape = shape
+        self._start = start
         self._snapshot = snapshot
         self._plugins = plugins
         self._standing = (standings or Standings(snapshot, plugins)).of(shape)
@@ -223,14 +235,15 @@ class Ranking:
     def _place_all(self, penalties: Mapping[str, int], nodes: Mapping[str, NodeState]) -> None:
         """As `_place` of each: written out, since a new class of pods goes through all nodes of the cluster."""
         grouping = [check.group for check in self.checks.grouping]
-        groups, places = self._groups, self._places
+        groups, places, start = self._groups, self._places, self._start
         for sequence, (name, penalty) in enumerate(penalties.items(), start=1):
             node = nodes[name]
             key: Hashable = tuple([group_of(node) for group_of in grouping])
             group = groups.get(key)
             if group is None:
                 group = groups[key] = Group()
-            entry = Entry(penalty, node.order, sequence, node)
+            order = (node.order + start) % 1.0 if start else node.order
+            entry = Entry(penalty, order, sequence, node)
             group.heap.append(entry)
             places[name] = (entry, group)
         self._sequence = len(places)
@@ -245,7 +258,8 @@ class Ranking:
         if group is None:
             group = self._groups[key] = Group()
         self._sequence += 1
-        entry = Entry(self._standing.penalties[node.name], node.order, self._sequence, node)
+        order = (node.order + self._start) % 1.0 if self._start else node.order
+        entry = Entry(self._standing.penalties[node.name], order, self._sequence, node)
         group.heap.append(entry)
         group.members += 1
         self._places[node.name] = (entry, group)

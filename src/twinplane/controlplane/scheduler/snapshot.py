@@ -128,6 +128,11 @@ class Snapshot:
         self._waiting: dict[str, dict[str, Pod]] = {}
         self._order = 0
 
+    @property
+    def is_shuffled(self) -> bool:
+        """Nodes that are equally good are taken in a random order."""
+        return self._random is not None
+
     # Nodes ------------------------------------------------------------------------------------------------------
 
     def set_node(self, facts: NodeFacts) -> bool:
