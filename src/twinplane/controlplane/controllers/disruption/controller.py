@@ -70,13 +70,16 @@ class DisruptionController:
                 enqueue(key_of(new))
 
         def pod_changed(old: Object | None, new: Object | None) -> None:
-            if self._budgets.is_empty:
+            pod = new or old
+            assert pod is not None
+            if not self._budgets.list(namespace_of(pod)):
+                # Every change of a pod comes by, and most namespaces have no budgets.
                 return
             if old is not None and new is not None and _relevant(old) == _relevant(new):
                 return
-            for pod in (old, new):
-                if pod is not None:
-                    self._enqueue_budgets(pod, enqueue)
+            for state in (old, new):
+                if state is not None:
+                    self._enqueue_budgets(state, enqueue)
 
         def owner_changed(old: Object | None, new: Object | None) -> None:
             if old is None or new is None or old["spec"].get("replicas") == new["spec"].get("replicas"):
