@@ -28,16 +28,21 @@ async def port() -> AsyncIterator[int]:
     """An HTTP server: its path is the status that it answers with; /slow never does."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        path = head.split(b" ")[1].decode()
-        if path == "/slow":
-            await reader.read()
-        elif path.startswith("/to/"):
-            writer.write(f"HTTP/1.1 302 Found\r\nLocation: /{path[4:]}\r\nContent-Length: 0\r\n\r\n".encode())
-        else:
-            agent = b"yes" if b"kube-probe/1.36" in head else b"no"
-            writer.write(f"HTTP/1.1 {path[1:]} X\r\nContent-Length: {len(agent)}\r\n\r\n".encode() + agent)
-        writer.close()
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            path = head.split(b" ")[1].decode()
+            if path == "/slow":
+                await reader.read()
+            elif path.startswith("/to/"):
+                writer.write(f"HTTP/1.1 302 Found\r\nLocation: /{path[4:]}\r\nContent-Length: 0\r\n\r\n".encode())
+            else:
+                agent = b"yes" if b"kube-probe/1.36" in head else b"no"
+                writer.write(f"HTTP/1.1 {path[1:]} X\r\nContent-Length: {len(agent)}\r\n\r\n".encode() + agent)
+        except asyncio.IncompleteReadError:
+            # Whoever only looks whether the port is open.
+            pass
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     yield server.sockets[0].getsockname()[1]
