@@ -16,7 +16,7 @@ from twinplane.cli.command import Command, output_flag
 from twinplane.cli.kube_access import client_of, kubeconfig_flags
 from twinplane.cli.output import CommandError, print_document, print_table
 from twinplane.controlplane.scheduler import configuration
-from twinplane.controlplane.scheduler.cluster_view import view_of_lists
+from twinplane.controlplane.scheduler.cluster_view import ClusterView, view_of_lists
 from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration
 from twinplane.controlplane.scheduler.decoding import BadSchedulerConfiguration
 from twinplane.controlplane.scheduler.explain import Verdict, explain
@@ -25,7 +25,7 @@ from twinplane.controlplane.scheduler.profiles import Profile
 from twinplane.controlplane.scheduler.shape import Pod, Shapes
 from twinplane.kubeclient.contract import KubeClient, Object, Resource
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.resources import NODES, PODS
+from twinplane.kubeclient.resources import DEVICE_TAINT_RULES, NODES, PODS
 
 PAGE = 500
 INDISPENSABLE = (NODES, PODS)
@@ -47,35 +47,40 @@ def _run(arguments: argparse.Namespace) -> None:
         raise CommandError(str(error)) from error
     client, namespace = client_of(arguments)
     try:
-        asyncio.run(_explain(client, arguments, arguments.namespace or namespace, settings))
+        body, profile, view = asyncio.run(_read(client, arguments.name, arguments.namespace or namespace, settings))
     except ApiError as error:
         raise CommandError(str(error)) from error
     except (ConnectionError, TimeoutError) as error:
         raise CommandError(f"the cluster does not answer: {error}") from error
+    # Not in there: that our own reader goes away is a ConnectionError as well.
+    _tell(body, profile, view, arguments.output)
 
 
-async def _explain(
-    client: Any, arguments: argparse.Namespace, namespace: str, settings: SchedulerConfiguration
-) -> None:
+async def _read(
+    client: Any, name: str, namespace: str, settings: SchedulerConfiguration
+) -> tuple[Object, Profile, ClusterView]:
+    """The pod, the profile that decides for it, and all that matters to it."""
     async with client:
-        body = await client.get(PODS, arguments.name, namespace)
+        body = await client.get(PODS, name, namespace)
         pod = Shapes().pod(body)
         profile = next((profile for profile in settings.profiles if profile.name == pod.scheduler), None)
         if profile is None:
             names = ", ".join(profile.name for profile in settings.profiles)
             raise CommandError(f'pod {pod.key} is left to the scheduler "{pod.scheduler}"; known: {names}')
-        view = view_of_lists({})
-        lists = await asyncio.gather(*(_list(client, resource) for resource in view.handlers()))
-    view = view_of_lists(dict(lists))
+        lists = await asyncio.gather(*(_list(client, resource) for resource in view_of_lists({}).handlers()))
+    return body, profile, view_of_lists(dict(lists))
+
+
+def _tell(body: Object, profile: Profile, view: ClusterView, output: str) -> None:
     # Parsed by the view's own interner, so that the pod shares the shape of its siblings.
     pod = view.shapes.pod(body)
     verdicts = explain(view.snapshot, pod, profile.plugins)
     view.snapshot.remove_pod(pod.uid)
     decision = plan(view.snapshot, [pod], profile.plugins, profile.preemption)[0]
-    if arguments.output == "table":
+    if output == "table":
         _print(pod, body, verdicts, decision, profile)
     else:
-        print_document(_document(pod, verdicts, decision), arguments.output)
+        print_document(_document(pod, verdicts, decision), output)
 
 
 async def _list(client: KubeClient, resource: Resource) -> tuple[Resource, list[Object]]:
@@ -91,6 +96,9 @@ async def _list(client: KubeClient, resource: Resource) -> tuple[Resource, list[
     except ApiError as error:
         if resource in INDISPENSABLE or error.code not in (403, 404):
             raise
+        if resource == DEVICE_TAINT_RULES and error.code == 404:
+            # No stable version before Kubernetes 1.37: there are none.
+            return resource, []
         print(f"Warning: judged without {resource.plural}: {error}", file=sys.stderr)
         return resource, []
 
@@ -122,7 +130,7 @@ def _waiting(pod: Pod, body: Object) -> str:
 def _outcome(decision: Decision) -> str:
     if decision.node is not None:
         return f"go to {decision.node}."
-    if decision.nominated is not None:
+    if decision.victims:
         victims = ", ".join(victim.key for victim in decision.victims)
         return f"preempt {victims} on {decision.nominated}: {decision.message}"
     return f"wait: {decision.message}"

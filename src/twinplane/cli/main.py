@@ -80,6 +80,20 @@ ALIASES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        try:
+            return _guarded(given)
+        finally:
+            # Written here, not at the interpreter's end, where nobody can catch what the reader's absence raises.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); Python would complain again while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _guarded(given: list[str]) -> int:
+    """What goes wrong becomes a sentence and an exit status."""
+    try:
         return _run(given)
     except CommandError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -87,9 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); Python would complain again while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except Exception as error:
         # The outermost boundary: what AWS refused is the user's to read as a sentence, the rest is a defect to trace.
         sentence = _aws_sentence(error)

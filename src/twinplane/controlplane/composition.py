@@ -55,6 +55,7 @@ from twinplane.controlplane.cloudcontroller.aws import AwsClients
 from twinplane.controlplane.cloudcontroller.ingress import bootstrap as ingress
 from twinplane.controlplane.cloudcontroller.node.feed import InstanceFeed
 from twinplane.controlplane.cloudcontroller.volume import bootstrap as volume
+from twinplane.controlplane.cloudcontroller.volume import ebs
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.controlplane.controllers.admissionpolicystatus.controller import AdmissionPolicyStatusController
 from twinplane.controlplane.controllers.all import controllers
@@ -62,6 +63,8 @@ from twinplane.controlplane.controllers.certificates.controllers import certific
 from twinplane.controlplane.controllers.contract import Context, Controller
 from twinplane.controlplane.controllers.runner import ControllerRunner
 from twinplane.controlplane.identity import identity_of
+from twinplane.controlplane.resourcemetrics import bootstrap as resource_metrics
+from twinplane.controlplane.resourcemetrics.answers import ResourceMetrics
 from twinplane.controlplane.scheduler import configuration as scheduler_configuration
 from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration
 from twinplane.controlplane.scheduler.loop import Scheduler
@@ -71,6 +74,7 @@ from twinplane.kubeclient.contract import KubeClient, Object, Resource
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.event_recorder import EventBroadcaster
 from twinplane.kubeclient.informer import SharedInformers
+from twinplane.kubeclient.resources import DEVICE_TAINT_RULES
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -155,6 +159,7 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
             authorizer=identity.authorizer,
             service_cidr=configuration.service_cidr,
             shared=SharedReservations(foundation.store, clock) if configuration.replicas > 1 else None,
+            minor_version=int(configuration.version.partition(".")[2]),
             webhooks=[
                 PodIdentity(reader, configuration.region, AWS_ENDPOINT, foundation.is_associated),
                 *dynamic.plugins,
@@ -183,10 +188,13 @@ async def api_server(foundation: Foundation) -> AsyncIterator[ApiServer]:
         )
         # Before the first client can connect.
         await seed(loopback, foundation)
+        metrics = ResourceMetrics(reader, foundation.kubelet, clock)
+        closing.push_async_callback(metrics.close)
         extensions = ApiExtensions(
             server,
             loopback,
             reader,
+            own={resource_metrics.NAME: metrics},
             certificate=lambda: front_proxy_certificate(configuration.ca_file, configuration.ca_key_file, clock.now()),
             resolve=resolve,
         )
@@ -202,7 +210,7 @@ async def seed(loopback: KubeClient, foundation: Foundation) -> None:
     configuration = foundation.configuration
     await ensure_bootstrap_objects(loopback, service_cidr=configuration.service_cidr)
     await fairness.ensure_bootstrap_objects(loopback)
-    for part in (ingress, volume, node_fleet, node_agents):
+    for part in (ingress, volume, node_fleet, node_agents, resource_metrics):
         await _ensure(loopback, foundation.registry, part.bootstrap_objects())
     if configuration.interface_addresses:
         await _ensure(loopback, foundation.registry, addons.objects(configuration.region, configuration.service_cidr))
@@ -255,7 +263,13 @@ def scheduler_of(
     file = foundation.configuration.scheduler_config_file
     configuration = scheduler_configuration.load(Path(file)) if file else SchedulerConfiguration()
     return Scheduler(
-        client, informers, foundation.clock, foundation.random, broadcaster.recorder, configuration=configuration
+        client,
+        informers,
+        foundation.clock,
+        foundation.random,
+        broadcaster.recorder,
+        configuration=configuration,
+        taint_rules=DEVICE_TAINT_RULES in collected_types(foundation.registry),
     )
 
 
@@ -291,6 +305,7 @@ def cloud_controllers_of(
         vpc_id=configuration.vpc_id,
         region=configuration.region,
         feed=foundation.feed,
+        volume_events=broadcaster.recorder(ebs.DRIVER),
     )
 
 

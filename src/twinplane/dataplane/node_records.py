@@ -6,6 +6,7 @@ Sources: kubelet `registerWithAPIServer`, `nodestatus` setters, cloud-provider-a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from twinplane.clock import rfc3339_micro
@@ -52,6 +53,19 @@ def instance_labels(
         "topology.kubernetes.io/zone": zone,
     }
     return {key: value for key, value in labels.items() if value or key != "topology.k8s.aws/zone-id"}
+
+
+def extended_resources(amounts: Mapping[str, str] | None) -> dict[str, str]:
+    """Those that others than the kubelet advertise: named by a domain, but for kubernetes.io."""
+    return {name: amount for name, amount in (amounts or {}).items() if "/" in name and "kubernetes.io/" not in name}
+
+
+def allocatable_change(status: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a patch must make of a node's extended resources: pods may have all of them, as the kubelet sees to
+    (`nodestatus.MachineInfo`). Whoever advertises one writes only the capacity; None: it is no longer there.
+    """
+    there, offered = extended_resources(status.get("allocatable")), extended_resources(status.get("capacity"))
+    return {} if there == offered else {**dict.fromkeys(there), **offered}
 
 
 def lease_object(name: str, uid: str, period: float, now: float) -> Object:

@@ -7,7 +7,7 @@ requests without sockets). Objects are plain JSON dictionaries, as on the wire.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 Object = dict[str, Any]
@@ -58,7 +58,11 @@ class WatchEvent(NamedTuple):
 class KubeClient(Protocol):
     """Every method raises `kubeclient.errors.ApiError` for an answer of 400 and above."""
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object: ...
+    async def get(
+        self, resource: Resource, name: str, namespace: str | None = None, *, query: Mapping[str, str] | None = None
+    ) -> Object:
+        """`query` for APIs that take parameters of their own; without a `name` what is there is one document."""
+        ...
 
     async def list(
         self,

@@ -7,7 +7,7 @@ inherit these methods and add the two that move bytes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -43,8 +43,10 @@ class RequestClient(ABC):
 
     # -- reads ---------------------------------------------------------------------------------------------------
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
-        return await self._request("GET", resource.path(namespace, name))
+    async def get(
+        self, resource: Resource, name: str, namespace: str | None = None, *, query: Mapping[str, str] | None = None
+    ) -> Object:
+        return await self._request("GET", resource.path(namespace, name), dict(query or {}))
 
     async def list(
         self,

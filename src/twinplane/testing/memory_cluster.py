@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -84,7 +84,9 @@ class MemoryCluster:
 
     # -- reads ---------------------------------------------------------------------------------------------------
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+    async def get(
+        self, resource: Resource, name: str, namespace: str | None = None, *, query: Mapping[str, str] | None = None
+    ) -> Object:
         return copied(self._existing(resource, name, namespace)) | _typed(resource)
 
     async def list(

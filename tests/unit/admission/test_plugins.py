@@ -225,14 +225,23 @@ async def test_the_newest_default_storage_class_is_taken() -> None:
 
 
 async def test_the_default_ingress_class() -> None:
-    alb = {"metadata": {"name": "alb", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}}
-    cluster = Cluster((INGRESS_CLASSES, alb))
-    plugin = DefaultIngressClass(cluster.reader)
-    assert (await send(request(INGRESSES, named("i", "shop")), plugin))["spec"]["ingressClassName"] == "alb"
-    cluster.put(INGRESS_CLASSES, {"metadata": {**alb["metadata"], "name": "other"}})
-    assert (
-        "2 default IngressClasses were found" in (await refusal(request(INGRESSES, named("i", "shop")), plugin)).message
+    def ingress_class(name: str, day: int, *, default: str = "true") -> Object:
+        annotations = {"ingressclass.kubernetes.io/is-default-class": default}
+        made = f"2026-01-{day:02}T00:00:00Z"
+        return {"metadata": {"name": name, "annotations": annotations, "creationTimestamp": made}}
+
+    async def given() -> str:
+        return str((await send(request(INGRESSES, named("i", "shop")), plugin))["spec"]["ingressClassName"])
+
+    cluster = Cluster(
+        (INGRESS_CLASSES, ingress_class("alb", 2)), (INGRESS_CLASSES, ingress_class("other", 9, default="no"))
     )
+    plugin = DefaultIngressClass(cluster.reader)
+    assert await given() == "alb"
+    cluster.put(INGRESS_CLASSES, ingress_class("a-old", 1))
+    assert await given() == "alb", "the newest"
+    cluster.put(INGRESS_CLASSES, ingress_class("a-new", 2))
+    assert await given() == "a-new", "the first by name among equals"
 
 
 async def test_runtime_classes() -> None:

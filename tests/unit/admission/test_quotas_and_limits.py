@@ -11,7 +11,7 @@ from tests.unit.admission.requests import request, send
 from tests.unit.auth.fakes import Cluster, FixedClock, named
 from twinplane.controlplane.admission.limit_ranger import LimitRanger
 from twinplane.controlplane.admission.pod_resources import total
-from twinplane.controlplane.admission.quota_usage import usage
+from twinplane.controlplane.admission.quota_usage import in_scope, usage
 from twinplane.controlplane.admission.resource_quota import ResourceQuota
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
@@ -97,6 +97,24 @@ async def test_what_was_deleted_is_free_again() -> None:
     assert world.used() == {"pods": "1"}
 
 
+async def test_no_quota_is_charged_for_what_another_one_refuses() -> None:
+    first = quota({"pods": "5"}, {"pods": "0"}, "a")
+    world = World(first, quota({"requests.cpu": "1"}, {"requests.cpu": "0"}, "b"))
+    assert await refusal(world.send(PODS, pod("web"))) == (
+        'pods "web" is forbidden: failed quota: b: must specify requests.cpu for: c'
+    )
+    too_much = pod("web", container({"cpu": "2"}))
+    assert "exceeded quota: b, requested: requests.cpu=2" in await refusal(world.send(PODS, too_much))
+    assert world.used("a") == {"pods": "0"}
+
+
+async def test_a_charge_and_its_object_count_once() -> None:
+    world = World(quota({"pods": "1"}, {"pods": "0"}))
+    await world.send(PODS, pod("a"))
+    world.cluster.put(PODS, pod("a"))
+    assert "used: pods=1, limited: pods=1" in await refusal(world.send(PODS, pod("b")))
+
+
 async def test_a_dry_run_charges_nothing() -> None:
     world = World(quota({"pods": "1"}, {"pods": "0"}))
     await world.send(PODS, pod("a"), dry_run=True)
@@ -118,6 +136,35 @@ async def test_scopes() -> None:
     high = pod("c", container({"cpu": "1"}), priorityClassName="high")
     assert "exceeded quota: urgent" in await refusal(world.send(PODS, high))
     await world.send(SERVICES, named("s", "shop", spec={}))
+
+
+def classed(spec: str, current: str = "", target: str = "") -> Object:
+    status: Object = {"currentVolumeAttributesClassName": current} if current else {}
+    if target:
+        status["modifyVolumeStatus"] = {"targetVolumeAttributesClassName": target, "status": "InProgress"}
+    return named("data", "shop", spec={"volumeAttributesClassName": spec} if spec else {}, status=status)
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "claim", "selected"),
+    [
+        ("In", ["gold"], classed("silver", "gold"), True),
+        ("In", ["gold"], classed("silver", "bronze", "gold"), True),
+        ("In", ["gold"], classed("silver", "silver"), False),
+        ("NotIn", ["gold"], classed("silver", "gold"), True),
+        ("NotIn", ["gold"], classed("gold", "gold"), False),
+        ("NotIn", ["gold"], classed(""), True),
+        ("Exists", [], classed("", "gold"), True),
+        ("Exists", [], classed(""), False),
+        ("DoesNotExist", [], classed(""), True),
+    ],
+)
+def test_a_claim_counts_for_every_class_it_names(
+    operator: str, values: list[str], claim: Object, selected: bool
+) -> None:
+    scope = {"scopeName": "VolumeAttributesClass", "operator": operator, "values": values}
+    limit = quota({"persistentvolumeclaims": "1"}, scopeSelector={"matchExpressions": [scope]})
+    assert in_scope(limit, PERSISTENT_VOLUME_CLAIMS, claim) == selected
 
 
 async def test_other_types() -> None:

@@ -45,9 +45,12 @@ def test_a_node_without_address() -> None:
 class FakeKubelet:
     def __init__(self) -> None:
         self.certificates: list[bytes] = []
+        self.meant: list[str] = []
+        """The node, as the API server names it where one endpoint stands for many."""
 
     async def handle(self, request: Request) -> Response:
         self.certificates.append(request.credentials.certificate)
+        self.meant.append(request.headers.get("x-forwarded-uri", ""))
         if "missing" in request.path:
             return Response(404, b"pod not found", content_type="text/plain")
         return Response(200, f"{request.path} {dict(request.query)}".encode(), content_type="text/plain")
@@ -67,6 +70,7 @@ async def test_logs_and_refusals_pass_through(tmp_path: Path) -> None:
         text = b"".join([piece async for piece in response.stream])
         assert text == b"/containerLogs/a/b/c {'tailLines': '3'}"
         assert kubelet.certificates[0]
+        assert kubelet.meant == [f"/api/v1/nodes/{there['metadata']['name']}/proxy/containerLogs/a/b/c"]
         with pytest.raises(ApiError) as caught:
             await client.get(there, "/containerLogs/missing", {})
         assert (caught.value.code, caught.value.message) == (404, "pod not found")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from twinplane.kubeclient import errors
@@ -44,7 +44,9 @@ class Cluster:
     def reader(self) -> Reader:
         return Reader(self)
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+    async def get(
+        self, resource: Resource, name: str, namespace: str | None = None, *, query: Mapping[str, str] | None = None
+    ) -> Object:
         await asyncio.sleep(0)
         found = self.objects.get(self._key(resource, name, namespace or ""))
         if found is None:

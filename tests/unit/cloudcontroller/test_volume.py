@@ -22,6 +22,7 @@ from twinplane.kubeclient.resources import (
     PERSISTENT_VOLUMES,
     STORAGE_CLASSES,
     VOLUME_ATTACHMENTS,
+    VOLUME_ATTRIBUTES_CLASSES,
 )
 
 
@@ -110,6 +111,70 @@ async def test_growing() -> None:
         found = world.cluster.object(PERSISTENT_VOLUME_CLAIMS, "data", "shop")
         assert found is not None
         assert found["status"]["capacity"] == volumes(world)[0]["spec"]["capacity"] == {"storage": "5Gi"}
+
+
+def attributes_class(name: str, **parameters: str) -> Object:
+    return {"metadata": {"name": name}, "driverName": ebs.DRIVER, "parameters": parameters}
+
+
+async def bound(world: World, **spec: Any) -> None:
+    """A claim with its volume."""
+    await prepared(world)
+    body = claim(**{SELECTED_NODE: "n1"})
+    await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, {**body, "spec": {**body["spec"], **spec}})
+    await world.until(lambda: volumes(world))
+    await world.cluster.patch(
+        PERSISTENT_VOLUME_CLAIMS, "data", {"status": {"phase": "Bound"}}, "shop", subresource="status"
+    )
+    named = {"spec": {"volumeName": name_of(volumes(world)[0])}}
+    await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", named, "shop")
+
+
+def modification(world: World) -> tuple[str, str]:
+    """The class a claim has, and how it stands with the one it wants."""
+    status = (world.cluster.object(PERSISTENT_VOLUME_CLAIMS, "data", "shop") or {})["status"]
+    return (
+        status.get("currentVolumeAttributesClassName", ""),
+        (status.get("modifyVolumeStatus") or {}).get("status", ""),
+    )
+
+
+async def test_another_class_of_attributes() -> None:
+    async with running() as world:
+        await bound(world)
+        wanted = {"spec": {"volumeAttributesClassName": "fast"}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", wanted, "shop")
+        await world.until(lambda: modification(world) == ("", "Pending"))
+        fast = attributes_class("fast", type="gp3", iops="5000", throughput="250")
+        await world.cluster.create(VOLUME_ATTRIBUTES_CLASSES, fast)
+        # What is Pending is looked at again after some seconds, or with the next change.
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", {"metadata": {"labels": {"a": "b"}}}, "shop")
+        await world.until(lambda: modification(world) == ("fast", ""))
+        (disk,) = ec2_volumes(world)
+        assert (disk["VolumeType"], disk["Iops"], disk["Throughput"], disk["Size"]) == ("gp3", 5000, 250, 2)
+        assert volumes(world)[0]["spec"]["volumeAttributesClassName"] == "fast"
+        assert {"VolumeModify", "VolumeModifySuccessful"} <= set(world.events.reasons)
+
+
+async def test_attributes_that_make_no_sense() -> None:
+    async with running() as world:
+        await bound(world)
+        await world.cluster.create(VOLUME_ATTRIBUTES_CLASSES, attributes_class("odd", colour="red"))
+        wanted = {"spec": {"volumeAttributesClassName": "odd"}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", wanted, "shop")
+        await world.until(lambda: modification(world) == ("", "Infeasible"))
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", {"metadata": {"labels": {"a": "b"}}}, "shop")
+        await world.until(lambda: True)
+        assert world.events.reasons.count("VolumeModifyFailed") == 1, "it is not tried again at once"
+
+
+async def test_a_volume_is_made_with_the_attributes_of_its_claim() -> None:
+    async with running() as world:
+        await world.cluster.create(VOLUME_ATTRIBUTES_CLASSES, attributes_class("fast", type="gp3", IOPS="5000"))
+        await bound(world, volumeAttributesClassName="fast")
+        (disk,) = ec2_volumes(world)
+        assert (disk["VolumeType"], disk["Iops"]) == ("gp3", 5000)
+        assert volumes(world)[0]["spec"]["volumeAttributesClassName"] == "fast"
 
 
 async def test_a_mounted_volume_grows_on_its_node() -> None:

@@ -167,3 +167,30 @@ async def test_what_cannot_be_followed_is_told(clock: VirtualClock) -> None:
             await world.settle(120)
             assert len(world.events(reason)) == 1
             assert world.names(JOBS) == []
+
+
+@virtual_time
+async def test_a_job_that_goes_missing_is_told_and_made_room_for(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(CRON_JOBS, cron_job(concurrencyPolicy="Forbid"))
+        await world.settle(61)
+        name = world.names(JOBS)[0]
+        await world.cluster.delete(JOBS, name, "default")
+        await world.settle()
+        assert world.events("MissingJob") == [f"Active job went missing: {name}"]
+        assert "active" not in world.one(CRON_JOBS, "tick")["status"]
+        await world.settle(60)
+        assert len(world.one(CRON_JOBS, "tick")["status"]["active"]) == 1
+        assert world.events("UnexpectedJob") == []
+
+
+@virtual_time
+async def test_a_job_of_somebody_else_is_told_and_left_alone(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        made = await world.cluster.create(CRON_JOBS, cron_job(schedule="0 0 1 1 *"))
+        owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "tick", "controller": True}
+        metadata = {"name": "by-hand", "ownerReferences": [{**owner, "uid": made["metadata"]["uid"]}]}
+        await world.cluster.create(JOBS, {"metadata": metadata, "spec": {}}, "default")
+        await world.settle()
+        assert set(world.events("UnexpectedJob")) == {"Saw a job that the controller did not create or forgot: by-hand"}
+        assert "active" not in (world.one(CRON_JOBS, "tick").get("status") or {})

@@ -44,14 +44,14 @@ class Meter:
         self.cpu: int | None = None
         self.queue: int | None = None
 
-    async def resource(self, namespace: str, resource: str, container: str = "") -> Samples:
+    async def resource(self, namespace: str, selector: str, resource: str, container: str = "") -> Samples:
         if self.cpu is None:
             raise MetricsError("no metrics returned from resource metrics API")
         pods = [pod for pod in self._cluster.objects(PODS, namespace) if not is_deleting(pod)]
         return {name_of(pod): Sample(self.cpu, EPOCH + 1e6) for pod in pods}
 
-    async def pods(self, namespace: str, metric: Mapping[str, Any]) -> Samples:
-        return await self.resource(namespace, metric["name"])
+    async def pods(self, namespace: str, selector: str, metric: Mapping[str, Any]) -> Samples:
+        return await self.resource(namespace, selector, metric["name"])
 
     async def object(self, namespace: str, described: Mapping[str, Any], metric: Mapping[str, Any]) -> int:
         return (await self.external(namespace, metric))[0]
@@ -299,7 +299,7 @@ def pods(*phases: str, ready: bool = True, started_at: float = EPOCH - 3600) -> 
 
 
 def situation(bodies: Sequence[Object], *, tolerance: float = 0.1) -> Situation:
-    return Situation("default", len(bodies), len(bodies), bodies, Tolerance(tolerance, tolerance), EPOCH)
+    return Situation("default", "app=web", len(bodies), len(bodies), bodies, Tolerance(tolerance, tolerance), EPOCH)
 
 
 def samples(*values: int) -> Samples:
@@ -415,9 +415,13 @@ class Answers(MemoryCluster):
     def __init__(self, answers: Mapping[str, Object]) -> None:
         super().__init__()
         self._answers = answers
+        self.queries: list[dict[str, str]] = []
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+    async def get(
+        self, resource: Resource, name: str, namespace: str | None = None, *, query: Mapping[str, str] | None = None
+    ) -> Object:
         path = resource.path(namespace, name)
+        self.queries.append(dict(query or {}))
         if path not in self._answers:
             raise ApiError("NotFound", "the server could not find the requested resource")
         return self._answers[path]
@@ -440,17 +444,52 @@ async def test_the_metrics_apis() -> None:
         }
     )
     api = MetricsApi(client, Scales(client, lambda: [REPLICA_SETS]).resource_of)
-    assert await api.resource("ns", "cpu") == {"p0": Sample(300, EPOCH, 90.0)}
-    assert await api.resource("ns", "cpu", "app") == {"p0": Sample(250, EPOCH, 90.0)}
-    assert await api.pods("ns", {"name": "rps"}) == {"p0": Sample(3000, EPOCH, 60.0)}
+    assert await api.resource("ns", "app=web", "cpu") == {"p0": Sample(300, EPOCH, 90.0)}
+    assert await api.resource("ns", "app=web", "cpu", "app") == {"p0": Sample(250, EPOCH, 90.0)}
+    assert client.queries[-1] == {"labelSelector": "app=web"}
+    measured = {"name": "rps", "selector": {"matchLabels": {"verb": "GET"}}}
+    assert await api.pods("ns", "app=web", measured) == {"p0": Sample(3000, EPOCH, 60.0)}
+    assert client.queries[-1] == {"labelSelector": "app=web", "metricLabelSelector": "verb=GET"}
     described = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web"}
     assert await api.object("ns", described, {"name": "rps"}) == 11_000
     assert await api.external("ns", {"name": "queue"}) == [5000, 7500]
-    assert await api.external("ns", {"name": "queue", "selector": {"matchLabels": {"name": "b"}}}) == [7500]
+    await api.external("ns", {"name": "queue", "selector": {"matchLabels": {"name": "b"}}})
+    assert client.queries[-1] == {"labelSelector": "name=b"}
     with pytest.raises(MetricsError, match=r"the requested resource \(get pods.metrics.k8s.io\)"):
-        await api.resource("other", "cpu")
+        await api.resource("other", "", "cpu")
     with pytest.raises(MetricsError, match="unable to map object to resource"):
         await api.object("ns", {"kind": "Nothing", "name": "x"}, {"name": "rps"})
+
+
+async def test_an_adapter_of_the_older_version_of_custom_metrics() -> None:
+    of_p0 = {"describedObject": {"kind": "Pod", "name": "p0"}, "value": "3", "timestamp": rfc3339(EPOCH)}
+    client = Answers({"/apis/custom.metrics.k8s.io/v1beta1/namespaces/ns/pods/*/rps": {"items": [of_p0]}})
+    api = MetricsApi(client, Scales(client, list).resource_of)
+    for asked in (2, 3):
+        assert await api.pods("ns", "", {"name": "rps"}) == {"p0": Sample(3000, EPOCH, 60.0)}
+        assert len(client.queries) == asked  # once more for the newer version, and then no more
+    with pytest.raises(MetricsError, match=r"could not find the requested resource \(get pods.custom.metrics.k8s.io\)"):
+        await api.pods("other", "", {"name": "rps"})
+
+
+def _of_pod(requests: Object, *containers: Object, container: str = "") -> int:
+    body = pods("Running")[0]
+    body["spec"] = {"resources": {"requests": requests}, "containers": list(containers)}
+    used = {"p0": Sample(50)}
+    return 5000 // (replicas.from_utilization(situation([body]), 50, used, "cpu", container).utilization or 1)
+
+
+def test_requests_of_the_pod_itself() -> None:
+    app = {"name": "app", "resources": {"requests": {"cpu": "100m"}}}
+    assert _of_pod({"cpu": "1"}, app, {"name": "side"}) == 1000
+    assert _of_pod({"cpu": "1"}, app, {"name": "side"}, container="app") == 100
+    assert _of_pod({"memory": "1Gi"}, app, {"name": "side"}) == 100
+    with pytest.raises(MetricsError, match="missing pod-level request for cpu in Pod p0"):
+        _of_pod({"memory": "1Gi"}, {"name": "side"})
+    with pytest.raises(MetricsError, match="missing request for cpu in container side of Pod p0"):
+        _of_pod({}, app, {"name": "side"})
+    with pytest.raises(MetricsError, match="container other not found in Pod p0"):
+        _of_pod({}, app, container="other")
 
 
 def test_durations() -> None:

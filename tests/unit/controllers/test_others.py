@@ -12,7 +12,7 @@ from twinplane.controlplane.controllers.clusterroleaggregation.controller import
 from twinplane.controlplane.controllers.contract import Context, Controller
 from twinplane.controlplane.controllers.disruption.controller import DisruptionController
 from twinplane.controlplane.controllers.endpoints.controller import EndpointsController
-from twinplane.controlplane.controllers.resourcequota.controller import ResourceQuotaController
+from twinplane.controlplane.controllers.resourcequota.controller import RESYNC_SECONDS, ResourceQuotaController
 from twinplane.controlplane.controllers.scales import Scales
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.meta import condition_of
@@ -20,6 +20,7 @@ from twinplane.kubeclient.resources import (
     CLUSTER_ROLES,
     ENDPOINT_SLICES,
     ENDPOINTS,
+    PERSISTENT_VOLUME_CLAIMS,
     POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICA_SETS,
@@ -31,7 +32,7 @@ from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
 LABELS = {"app": "web"}
 WIDGETS = Resource("example.com", "v1", "widgets", "Widget", True)
-SERVED = [PODS, SECRETS, WIDGETS]
+SERVED = [PODS, SECRETS, WIDGETS, PERSISTENT_VOLUME_CLAIMS, SERVICES]
 
 
 def build(context: Context) -> Sequence[Controller]:
@@ -129,6 +130,38 @@ async def test_budget_over_anything_with_a_scale(clock: VirtualClock) -> None:
 
 
 @virtual_time
+async def test_what_is_odd_about_a_budget_is_told(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await budget(world, maxUnavailable=1)
+        assert world.events("NoPods") == ["No matching pods found"]
+        world.cluster.seed(PODS, pod(clock, 1))
+        await world.settle()
+        (message,) = world.events("UnmanagedPods")
+        shown = (
+            "&LabelSelector{MatchLabels:map[string]string{app: web,},MatchExpressions:[]LabelSelectorRequirement{},}"
+        )
+        assert message.startswith(f"Pods selected by this PodDisruptionBudget (selector: {shown}) were found to be unm")
+
+        lost = {"metadata": {"uid": "gone"}}
+        world.cluster.seed(PODS, pod(clock, 2, owner=lost))
+        await world.settle()
+        text = 'found no controllers for pod "web-2"'
+        condition = condition_of(world.one(POD_DISRUPTION_BUDGETS, "web"), "DisruptionAllowed")
+        assert condition is not None
+        assert (condition["reason"], condition["message"]) == ("SyncFailed", text)
+        assert f"Failed to calculate the number of expected pods: {text}" in world.events(
+            "CalculateExpectedPodCountFailed"
+        )
+
+        second = {"metadata": {"name": "other"}, "spec": {"selector": {"matchLabels": LABELS}, "minAvailable": 1}}
+        await world.cluster.create(POD_DISRUPTION_BUDGETS, second, "default")
+        world.cluster.seed(PODS, pod(clock, 3))
+        await world.settle()
+        (message,) = world.events("MultiplePodDisruptionBudgets")
+        assert message.startswith('Pod "default"/"web-3" matches multiple PodDisruptionBudgets.  Chose "')
+
+
+@virtual_time
 async def test_disrupted_pods_are_taken_off_until_they_run_out(clock: VirtualClock) -> None:
     async with running(clock, build) as world:
         await owned_pods(world, clock, 3, ready=3)
@@ -193,6 +226,48 @@ async def test_quota_is_given_back(clock: VirtualClock) -> None:
         await world.cluster.delete(PODS, "web-1", "default", grace_period_seconds=0)
         await world.settle(2)
         assert world.one(RESOURCE_QUOTAS, "q")["status"]["used"]["pods"] == "1"
+
+
+@virtual_time
+async def test_quota_is_given_back_when_an_object_uses_less(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        scope = {"scopeName": "VolumeAttributesClass", "operator": "In", "values": ["gold"]}
+        claims = {"hard": {"persistentvolumeclaims": "1"}, "scopeSelector": {"matchExpressions": [scope]}}
+        await world.cluster.create(RESOURCE_QUOTAS, {"metadata": {"name": "gold"}, "spec": claims}, "default")
+        ports = {"hard": {"services.nodeports": "1"}}
+        await world.cluster.create(RESOURCE_QUOTAS, {"metadata": {"name": "ports"}, "spec": ports}, "default")
+        claim = {"metadata": {"name": "data"}, "spec": {"volumeAttributesClassName": "silver"}}
+        current = {"currentVolumeAttributesClassName": "gold"}
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim | {"status": current}, "default")
+        service = {
+            "metadata": {"name": "web"},
+            "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30000}]},
+        }
+        await world.cluster.create(SERVICES, service, "default")
+        for quota in ("gold", "ports"):
+            # What admission charged.
+            await world.cluster.patch(
+                RESOURCE_QUOTAS, quota, {"status": {"used": {"n": "1"}}}, "default", subresource="status"
+            )
+        await world.settle(2)
+        status = {"status": {"currentVolumeAttributesClassName": "silver"}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", status, "default", subresource="status")
+        await world.cluster.patch(SERVICES, "web", {"spec": {"type": "ClusterIP"}}, "default")
+        await world.settle(2)
+        assert world.one(RESOURCE_QUOTAS, "gold")["status"]["used"] == {"persistentvolumeclaims": "0"}
+        assert world.one(RESOURCE_QUOTAS, "ports")["status"]["used"] == {"services.nodeports": "0"}
+
+
+@virtual_time
+async def test_what_a_failed_write_was_charged_is_given_back_in_time(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        body = {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5"}}}
+        await world.cluster.create(RESOURCE_QUOTAS, body, "default")
+        await world.settle()
+        charged = {"status": {"used": {"pods": "1"}}}
+        await world.cluster.patch(RESOURCE_QUOTAS, "q", charged, "default", subresource="status")
+        await world.settle(RESYNC_SECONDS + 1)
+        assert world.one(RESOURCE_QUOTAS, "q")["status"]["used"] == {"pods": "0"}
 
 
 @virtual_time

@@ -133,3 +133,23 @@ async def test_pods_that_were_bound_past_the_scheduler_get_their_reservation(clo
         await world.settle()
         reserved = world.one(RESOURCE_CLAIMS, "c")["status"]["reservedFor"]
         assert [entry["name"] for entry in reserved] == ["p", "q"]
+
+
+@virtual_time
+async def test_claims_for_extended_resources_go_with_the_pods_end(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        body = pod(node="a")
+        del body["spec"]["resourceClaims"]
+        made = await world.cluster.create(PODS, body)
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": made["metadata"]["uid"], "controller": True}
+        annotations = {"resource.kubernetes.io/extended-resource-claim": "true"}
+        metadata = {"name": "x", "namespace": "default", "annotations": annotations, "ownerReferences": [owner]}
+        await world.cluster.create(RESOURCE_CLAIMS, {"metadata": metadata, "spec": {}})
+        await allocate(world, "x", made)
+        status: Object = {"extendedResourceClaimStatus": {"resourceClaimName": "x", "requestMappings": []}}
+        await world.cluster.patch(PODS, "p", {"status": status}, "default", subresource="status")
+        await world.settle()
+        assert world.names(RESOURCE_CLAIMS) == ["x"]
+        await world.cluster.patch(PODS, "p", {"status": {"phase": "Succeeded"}}, "default", subresource="status")
+        await world.settle()
+        assert world.names(RESOURCE_CLAIMS) == []

@@ -122,6 +122,20 @@ async def test_a_claim_waits_for_its_volume(clock: VirtualClock) -> None:
 
 
 @virtual_time
+async def test_a_bound_claim_says_which_attributes_it_has(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.cluster.seed(PERSISTENT_VOLUMES, volume("small", volumeAttributesClassName="gold"))
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(volumeAttributesClassName="gold"), "default")
+        await world.settle()
+        assert world.one(PERSISTENT_VOLUME_CLAIMS, "data")["status"]["currentVolumeAttributesClassName"] == "gold"
+        # What it has later is for the driver to say.
+        other = {"spec": {"volumeAttributesClassName": "silver"}}
+        await world.cluster.patch(PERSISTENT_VOLUMES, "small", other)
+        await world.settle()
+        assert world.one(PERSISTENT_VOLUME_CLAIMS, "data")["status"]["currentVolumeAttributesClassName"] == "gold"
+
+
+@virtual_time
 async def test_two_claims_never_share_a_volume(clock: VirtualClock) -> None:
     async with running(clock, build) as world:
         for number in range(8):

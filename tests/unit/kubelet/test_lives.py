@@ -263,12 +263,16 @@ async def test_admission(clock: VirtualClock, tmp_path: Path, monkeypatch: Patch
     async with test_node(clock, tmp_path, monkeypatch) as node:
         await node.create(pod_object("big", [container(resources={"requests": {"cpu": "64"}})]))
         await node.create(pod_object("far", nodeSelector={"zone": "moon"}))
+        await node.create(pod_object("new", [container(restartPolicyRules=[{"action": "RestartAllContainers"}])]))
+        await node.create(pod_object("odd", [container(resources={"requests": {"example.com/dongle": "1"}})]))
         await asyncio.sleep(2)
         status = node.status("big")
         assert (status["phase"], status["reason"]) == ("Failed", "OutOfcpu")
         assert status["message"].startswith("Pod was rejected: Node didn't have enough resource: cpu, requested: 64000")
         assert node.status("far")["reason"] == "NodeAffinity"
-        assert not node.runtime.sandboxes
+        assert node.status("new")["reason"] == "PodFeatureUnsupported"
+        assert node.status("odd")["phase"] == "Running"
+        assert len(node.runtime.sandboxes) == 1
 
 
 @virtual_time
@@ -409,10 +413,12 @@ async def test_resize_in_place(clock: VirtualClock, tmp_path: Path, monkeypatch:
         assert (given.cpu_quota, given.cpu_shares) == (40_000, 204)
         assert main_status(node)["restartCount"] == 0
         assert main_status(node)["resources"]["limits"]["cpu"] == "400m"
+        assert main_status(node)["allocatedResources"] == {"cpu": "200m"}
         await _patch_resources(node, {"requests": {"cpu": "64"}, "limits": {"cpu": "64", "memory": "64Mi"}})
         await asyncio.sleep(3)
         pending = next(item for item in node.status("web")["conditions"] if item["type"] == "PodResizePending")
         assert pending["reason"] == "Infeasible"
+        assert main_status(node)["allocatedResources"] == {"cpu": "200m"}
 
 
 @virtual_time

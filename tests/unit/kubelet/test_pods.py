@@ -47,6 +47,15 @@ async def test_the_node_registers(clock: VirtualClock, tmp_path: Path, monkeypat
         found = node.cluster.objects(NODES)[0]
         conditions = {item["type"]: item["status"] for item in found["status"]["conditions"]}
         assert conditions["Ready"] == "True"
+        advertised = {"status": {"capacity": {"example.com/dongle": "4"}}}
+        await node.cluster.patch(NODES, found["metadata"]["name"], advertised, subresource="status")
+        await asyncio.sleep(11)
+        found = node.cluster.objects(NODES)[0]
+        assert found["status"]["allocatable"]["example.com/dongle"] == "4"
+        assert found["status"]["capacity"]["example.com/dongle"] == "4"
+        version = found["metadata"]["resourceVersion"]
+        await asyncio.sleep(30)
+        assert node.cluster.objects(NODES)[0]["metadata"]["resourceVersion"] == version
 
 
 @virtual_time

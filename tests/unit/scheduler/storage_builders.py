@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.unit.scheduler.builders import ZONE, World
+from twinplane.controlplane.scheduler.capacity import attached_of, capacity_of
 from twinplane.controlplane.scheduler.storage import claim_of, class_of, limits_of, volume_of
 from twinplane.kubeclient.contract import Object
 
@@ -77,6 +78,18 @@ def csi_node(name: str, count: int, driver: str = EBS) -> Object:
     return {"metadata": {"name": name}, "spec": {"drivers": [driver_body]}}
 
 
+def capacity(name: str, *, zone: str = "", storage_class: str = "gp3", **fields: str) -> Object:
+    """`fields`: capacity, maximumVolumeSize."""
+    topology = {"matchLabels": {ZONE: zone}} if zone else None
+    metadata = {"name": name, "namespace": "kube-system"}
+    return {"metadata": metadata, "storageClassName": storage_class, "nodeTopology": topology, **fields}
+
+
+def attachment(name: str, node: str, volume: str, driver: str = EBS) -> Object:
+    spec = {"attacher": driver, "nodeName": node, "source": {"persistentVolumeName": volume}}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
 def mounts(*claims: str) -> dict[str, Any]:
     return {"volumes": [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]}
 
@@ -88,7 +101,10 @@ def know(
     volumes: tuple[Object, ...] = (),
     classes: tuple[Object, ...] = (),
     csi_nodes: tuple[Object, ...] = (),
+    capacities: tuple[Object, ...] = (),
+    attachments: tuple[Object, ...] = (),
 ) -> None:
+    """With `capacities` the EBS driver tracks them."""
     storage = world.snapshot.surroundings.storage
     for body in claims:
         storage.set_claim(f"default/{body['metadata']['name']}", claim_of(body))
@@ -98,3 +114,8 @@ def know(
         storage.set_class(body["metadata"]["name"], class_of(body))
     for body in csi_nodes:
         storage.set_limits(body["metadata"]["name"], limits_of(body))
+    for body in capacities:
+        storage.set_tracking(EBS, tracks=True)
+        storage.set_capacity(f"kube-system/{body['metadata']['name']}", capacity_of(body))
+    for body in attachments:
+        storage.set_attached(body["metadata"]["name"], attached_of(body))

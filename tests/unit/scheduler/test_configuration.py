@@ -85,16 +85,39 @@ profiles:
         ({"profile": []}, 'unknown field "profile"'),
         ({"profiles": {}}, "profiles: must be a list, not an object"),
         ({"profiles": [{"name": "x"}]}, 'unknown field "profiles[0].name"'),
-        ({"profiles": [{}, {}]}, 'profiles[1].schedulerName: duplicate value "default-scheduler"'),
-        ({"percentageOfNodesToScore": 101}, "percentageOfNodesToScore: must be in the range 0-100, not 101"),
-        ({"podInitialBackoffSeconds": 0}, "podInitialBackoffSeconds: must be at least 1, not 0"),
+        ({"profiles": [{}, {}]}, 'profiles[1].schedulerName: Duplicate value: "default-scheduler"'),
+        (
+            {"percentageOfNodesToScore": 101},
+            "percentageOfNodesToScore: Invalid value: 101: not in valid range [0, 100]",
+        ),
+        ({"podInitialBackoffSeconds": 0}, "podInitialBackoffSeconds: Invalid value: 0: must be greater than 0"),
+        ({"parallelism": 0}, "parallelism: Invalid value: 0: must be greater than 0"),
         ({"podInitialBackoffSeconds": "1"}, "podInitialBackoffSeconds: must be an integer, not a string"),
         ({"podMaxBackoffSeconds": True}, "podMaxBackoffSeconds: must be an integer, not a boolean"),
-        ({"podInitialBackoffSeconds": 60}, "must be greater than or equal to podInitialBackoffSeconds"),
+        (
+            {"podInitialBackoffSeconds": 60},
+            "Invalid value: 10: must be greater than or equal to PodInitialBackoffSeconds",
+        ),
         ({"extenders": [{}]}, "extenders: scheduler extenders are not supported"),
         (
             {"profiles": [{"plugins": {"score": {"enabled": [{"name": "Nope"}]}}}]},
-            'profiles[0].plugins.score.enabled[0].name: there is no plugin "Nope"',
+            'profiles[0].plugins.score.enabled[0].name: ScorePlugin "Nope" does not exist',
+        ),
+        (
+            {"profiles": [{"plugins": {"score": {"enabled": [{"name": "NodeName"}]}}}]},
+            'enabled[0].name: plugin "NodeName" does not extend ScorePlugin plugin',
+        ),
+        (
+            {"profiles": [{"plugins": {"filter": {"enabled": [{"name": "NodeName"}, {"name": "NodeName"}]}}}]},
+            'enabled[1].name: plugin "NodeName" already registered as "FilterPlugin"',
+        ),
+        (
+            {"profiles": [{"plugins": {"bind": {"disabled": [{"name": "*"}]}}}]},
+            'plugins: at least one bind plugin is needed for profile with scheduler name "default-scheduler"',
+        ),
+        (
+            {"profiles": [{"pluginConfig": [{"name": "VolumeBinding", "args": {"shape": []}}]}]},
+            "args.shape: Invalid value: unexpected field `shape`, remove it",
         ),
         (
             {"profiles": [{"plugins": {"scores": {}}}]},
@@ -106,11 +129,11 @@ profiles:
         ),
         (
             {"profiles": [{"pluginConfig": [{"name": "NodeAffinity", "args": {"kind": "Other"}}]}]},
-            'unsupported value "Other"; supported: NodeAffinityArgs',
+            'Unsupported value: "Other": supported values: "NodeAffinityArgs"',
         ),
         (
             {"profiles": [{"pluginConfig": [{"name": "NodeResourcesFit"}, {"name": "NodeResourcesFit"}]}]},
-            'duplicate plugin "NodeResourcesFit"',
+            'Duplicate value: "NodeResourcesFit"',
         ),
     ],
 )
@@ -129,13 +152,21 @@ def test_all_mistakes_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("plugin", "args", "problem"),
     [
-        ("NodeResourcesFit", {"scoringStrategy": {"type": "Best"}}, 'unsupported value "Best"'),
+        ("NodeResourcesFit", {"scoringStrategy": {"type": "Best"}}, 'Unsupported value: "Best"'),
         ("NodeResourcesFit", {"scoringStrategy": {"type": "RequestedToCapacityRatio"}}, "at least one point"),
         ("NodeAffinity", {"addedAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}}, "at least one"),
-        ("InterPodAffinity", {"hardPodAffinityWeight": 101}, "must be in the range 0-100, not 101"),
-        ("PodTopologySpread", {"defaultConstraints": [{"topologyKey": "z"}]}, 'must be "List"'),
-        ("DefaultPreemption", {"minCandidateNodesPercentage": 101}, "must be in the range 0-100"),
-        ("DefaultPreemption", {"minCandidateNodesPercentage": 0, "minCandidateNodesAbsolute": 0}, "greater than 0"),
+        ("InterPodAffinity", {"hardPodAffinityWeight": 101}, "Invalid value: 101: not in valid range [0, 100]"),
+        (
+            "PodTopologySpread",
+            {"defaultConstraints": [{"topologyKey": "z"}]},
+            'Invalid value: "System": when .defaultConstraints are not empty',
+        ),
+        ("DefaultPreemption", {"minCandidateNodesPercentage": 101}, "not in valid range [0, 100]"),
+        (
+            "DefaultPreemption",
+            {"minCandidateNodesPercentage": 0, "minCandidateNodesAbsolute": 0},
+            "cannot be zero at the same time as",
+        ),
     ],
 )
 def test_bad_arguments(plugin: str, args: Object, problem: str) -> None:
@@ -253,14 +284,19 @@ def test_hard_affinity_weight() -> None:
         assert place(world, profile, pod("p", labels={"app": "web"})) == expected
 
 
+LEAST = [{"name": "PrioritySort"}, {"name": "DefaultBinder"}]
+"""No profile can do without."""
+
+
 def test_plugins_can_be_switched_off() -> None:
     world = World(node("a", taints=[{"key": "k", "value": "v", "effect": "NoSchedule"}]))
     assert place(world, profile_of(plugins={"filter": {"disabled": [{"name": "TaintToleration"}]}}), pod("p")) == "a"
-    assert place(world, profile_of(plugins={"multiPoint": {"disabled": [{"name": "*"}]}}), pod("p", cpu="99")) == "a"
+    nothing = {"disabled": [{"name": "*"}], "enabled": LEAST}
+    assert place(world, profile_of(plugins={"multiPoint": nothing}), pod("p", cpu="99")) == "a"
 
 
 def test_only_what_is_enabled() -> None:
-    plugins = {"multiPoint": {"disabled": [{"name": "*"}], "enabled": [{"name": "InterPodAffinity"}]}}
+    plugins = {"multiPoint": {"disabled": [{"name": "*"}], "enabled": [{"name": "InterPodAffinity"}, *LEAST]}}
     world = World(node("a"))
     world.run(pod("there", labels={"app": "web"}), on="a")
     body = pod("p", cpu="99", affinity=required_anti_affinity(HOSTNAME, {"app": "web"}))

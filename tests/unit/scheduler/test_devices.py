@@ -20,7 +20,7 @@ from twinplane.controlplane.scheduler.devices.allocation import (
     allocate,
 )
 from twinplane.controlplane.scheduler.devices.facts import claim_of
-from twinplane.controlplane.scheduler.devices.inventory import DevicePlan, Inventory
+from twinplane.controlplane.scheduler.devices.inventory import DeviceClass, DevicePlan, Inventory
 from twinplane.controlplane.scheduler.node import node_facts
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.meta import condition_of
@@ -42,7 +42,7 @@ def inventory(
     for body in slices:
         found.set_slice(body["metadata"]["name"], body["spec"])
     for body in classes:
-        found.set_class(body["metadata"]["name"], body["spec"])
+        found.set_class(body["metadata"]["name"], DeviceClass(body["spec"]))
     for body in claims:
         claim = claim_of(body)
         found.set_claim(claim.key, claim)
@@ -332,10 +332,10 @@ async def test_a_server_that_is_away_during_the_binding_keeps_no_pod_from_its_ne
     class Faltering(MemoryCluster):
         away = False
 
-        async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+        async def get(self, resource: Resource, name: str, namespace: str | None = None, **more: Any) -> Object:
             if self.away and resource == RESOURCE_CLAIMS:
                 raise ConnectionError("the server is away")
-            return await super().get(resource, name, namespace)
+            return await super().get(resource, name, namespace, **more)
 
     cluster = world(clock, device_claim("c"), cluster=Faltering(clock))
     assert isinstance(cluster, Faltering)

@@ -20,9 +20,11 @@ from tests.unit.scheduler.storage_builders import mounts
 from twinplane.controlplane.scheduler.hints import Happening, Kind, helps, nominees_that_fit
 from twinplane.controlplane.scheduler.node import node_facts
 from twinplane.controlplane.scheduler.shape import Pod, PodShape, Shapes
+from twinplane.kubeclient.contract import Object
 
 TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}
 WEB = {"app": "web"}
+SHARES_NETWORK = {"hostNetwork": True, "hostUsers": False}
 
 
 def make(name: str = "p", **spec: Any) -> Pod:
@@ -31,6 +33,12 @@ def make(name: str = "p", **spec: Any) -> Pod:
 
 def shape(**spec: Any) -> PodShape:
     return make("other", **spec).shape
+
+
+def declaring(*features: str) -> Object:
+    body = node("n")
+    body["status"]["declaredFeatures"] = list(features)
+    return body
 
 
 @pytest.mark.parametrize(
@@ -45,6 +53,8 @@ def shape(**spec: Any) -> PodShape:
         ("NodeUnschedulable", node("n", unschedulable=True), {}, False),
         ("NodeUnschedulable", node("n"), {}, True),
         ("PodTopologySpread", node("n"), {}, True),
+        ("NodeDeclaredFeatures", node("n"), SHARES_NETWORK, False),
+        ("NodeDeclaredFeatures", declaring("UserNamespacesHostNetworkSupport"), SHARES_NETWORK, True),
     ],
 )
 def test_nodes(plugin: str, change: dict[str, Any], spec: dict[str, Any], expected: bool) -> None:
@@ -75,6 +85,24 @@ def test_nodes(plugin: str, change: dict[str, Any], spec: dict[str, Any], expect
         ("NodeVolumeLimits", Kind.POD_GONE, {}, mounts("data"), False),
         ("TaintToleration", Kind.POD_GONE, {}, {}, False),
         ("NodeResourcesFit", Kind.POD_PLACED, {}, {}, False),
+        ("NodeResourcesFit", Kind.POD_RELABELLED, {}, {}, False),
+        (
+            "InterPodAffinity",
+            Kind.POD_RELABELLED,
+            {"labels": WEB},
+            {"affinity": required_anti_affinity(ZONE, WEB)},
+            True,
+        ),
+        (
+            "PodTopologySpread",
+            Kind.POD_RELABELLED,
+            {"labels": WEB},
+            {"topologySpreadConstraints": [spread(ZONE, WEB)]},
+            True,
+        ),
+        ("VolumeBinding", Kind.CAPACITY_CHANGED, {}, mounts("data"), True),
+        ("NodeVolumeLimits", Kind.DETACHED, {}, mounts("data"), True),
+        ("VolumeBinding", Kind.DETACHED, {}, mounts("data"), False),
     ],
 )
 def test_pods(plugin: str, kind: Kind, other: dict[str, Any], spec: dict[str, Any], expected: bool) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from tests.unit.scheduler.builders import node, pod
-from tests.unit.scheduler.storage_builders import claim, mounts, storage_class, volume
+from tests.unit.scheduler.storage_builders import attachment, capacity, claim, csi_node, mounts, storage_class, volume
 from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration, parse
 from twinplane.controlplane.scheduler.loop import DEFAULT_CONFIGURATION, Scheduler
 from twinplane.kubeclient.contract import Object, Resource
@@ -17,12 +17,16 @@ from twinplane.kubeclient.event_recorder import EventBroadcaster
 from twinplane.kubeclient.informer import SharedInformers
 from twinplane.kubeclient.meta import condition_of
 from twinplane.kubeclient.resources import (
+    CSI_DRIVERS,
+    CSI_NODES,
+    CSI_STORAGE_CAPACITIES,
     EVENTS,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     PODS,
     STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
 )
 from twinplane.testing.memory_cluster import MemoryCluster
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
@@ -261,6 +265,41 @@ async def test_an_unbound_claim_is_reported_and_a_binding_helps(clock: VirtualCl
         ]
         bound = {"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}
         await cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", bound, "default")
+        await asyncio.sleep(0.1)
+    assert placed(cluster) == {"p": "a"}
+
+
+@virtual_time
+async def test_capacity_that_grows_helps(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, node("a", zone="a"))
+    cluster.seed(STORAGE_CLASSES, storage_class())
+    cluster.seed(CSI_DRIVERS, {"metadata": {"name": "ebs.csi.aws.com"}, "spec": {"storageCapacity": True}})
+    cluster.seed(CSI_STORAGE_CAPACITIES, capacity("c", zone="a", capacity="1Gi"))
+    cluster.seed(PERSISTENT_VOLUME_CLAIMS, claim("data", size="5Gi"))
+    cluster.seed(PODS, pod("p", **mounts("data")))
+    async with running(cluster, clock):
+        await asyncio.sleep(2)
+        assert "1 node(s) did not have enough free storage" in events(cluster, "FailedScheduling")[0]
+        await cluster.patch(CSI_STORAGE_CAPACITIES, "c", {"capacity": "5Gi"}, "kube-system")
+        await asyncio.sleep(0.1)
+        selected = cluster.objects(PERSISTENT_VOLUME_CLAIMS)[0]["metadata"]["annotations"]
+    assert selected["volume.kubernetes.io/selected-node"] == "a"
+
+
+@virtual_time
+async def test_a_volume_detached_makes_room_for_another(clock: VirtualClock) -> None:
+    cluster = MemoryCluster(clock)
+    cluster.seed(NODES, node("a"))
+    cluster.seed(CSI_NODES, csi_node("a", 1))
+    cluster.seed(PERSISTENT_VOLUMES, volume("old"), volume("v", claim="data"))
+    cluster.seed(VOLUME_ATTACHMENTS, attachment("csi-old", "a", "old"))
+    cluster.seed(PERSISTENT_VOLUME_CLAIMS, claim("data", volume="v"))
+    cluster.seed(PODS, pod("p", **mounts("data")))
+    async with running(cluster, clock):
+        await asyncio.sleep(2)
+        assert "1 node(s) exceed max volume count" in events(cluster, "FailedScheduling")[0]
+        await cluster.delete(VOLUME_ATTACHMENTS, "csi-old")
         await asyncio.sleep(0.1)
     assert placed(cluster) == {"p": "a"}
 

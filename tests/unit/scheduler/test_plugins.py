@@ -16,6 +16,7 @@ from tests.unit.scheduler.builders import (
     required_anti_affinity,
     spread,
 )
+from twinplane.controlplane.scheduler.explain import explain
 from twinplane.controlplane.scheduler.planner import Decision, plan
 from twinplane.controlplane.scheduler.requirements import equalities
 from twinplane.kubeclient.contract import Object
@@ -242,3 +243,57 @@ def test_company_on_a_node_without_the_label_does_not_count() -> None:
     world.run(pod("there", cpu="1", labels={"app": "db"}), on="bare")
     wanted = pod("p", labels={"app": "db"}, affinity=required_affinity("rack", {"app": "db"}))
     assert nodes_of(decide(world, wanted)) == ["racked"]
+
+
+RESTARTS_ALL = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}}
+
+
+def test_pods_go_where_the_kubelet_declares_what_they_need() -> None:
+    body = pod("p")
+    body["spec"]["containers"][0]["restartPolicyRules"] = [RESTARTS_ALL]
+    old = node("old")
+    refused = decide(World(old), body)[0]
+    assert refused.message == ("0/1 nodes are available: 1 node(s) didn't match Pod's required features." + HOPELESS)
+    new = node("new")
+    new["status"]["declaredFeatures"] = ["RestartAllContainersOnContainerExits"]
+    assert nodes_of(decide(World(old, new), body)) == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "expected"),
+    [
+        ("1", "4Gi", 75),
+        ("2", "", 62),
+        ("", "8Gi", 62),
+    ],
+)
+def test_an_empty_node_is_balanced_and_the_pod_can_only_spoil_it(cpu: str, memory: str, expected: int) -> None:
+    assert score_of(World(node("a")), pod("p", cpu=cpu, memory=memory), BALANCED) == expected
+
+
+def test_a_pod_that_evens_out_the_use_of_resources_scores_more() -> None:
+    world = World(node("a"))
+    world.run(pod("there", cpu="2"), on="a")
+    assert score_of(world, pod("p", memory="8Gi"), BALANCED) == 87
+    assert score_of(world, pod("p", cpu="1", memory="4Gi"), BALANCED) == 75
+    assert score_of(world, pod("p", cpu="2"), BALANCED) == 62
+
+
+BALANCED = "NodeResourcesBalancedAllocation"
+MEBIBYTES = 1024 * 1024
+
+
+def score_of(world: World, body: Object, plugin: str) -> int:
+    return explain(world.snapshot, world.parse(body)[0])[0].scores[plugin]
+
+
+def test_images_of_init_containers_and_volumes_count_each_time_they_are_named() -> None:
+    there = node("a")
+    there["status"]["images"] = [{"names": ["app:1"], "sizeBytes": 500 * MEBIBYTES}]
+    body = pod("p")
+    # (500 - 23) of (1000 - 23) MiB, and with each container as much more may count.
+    assert score_of(World(there), body, "ImageLocality") == 48
+    body["spec"]["initContainers"] = [{"name": "i", "image": "app:1"}]
+    assert score_of(World(there), body, "ImageLocality") == 100 * 977 // 1977
+    body["spec"]["volumes"] = [{"name": "v", "image": {"reference": "app:1"}}]
+    assert score_of(World(there), body, "ImageLocality") == 100 * 1477 // 1977

@@ -7,7 +7,7 @@ from typing import Any
 from tests.unit.scheduler.builders import node, pod
 from twinplane.controlplane.scheduler.hints import Happening, Kind
 from twinplane.controlplane.scheduler.node import node_facts
-from twinplane.controlplane.scheduler.queue import Place, SchedulingQueue
+from twinplane.controlplane.scheduler.queue import HURRIED_MAX, Place, SchedulingQueue
 from twinplane.controlplane.scheduler.shape import Pod, Shapes
 
 FIT = frozenset({"NodeResourcesFit"})
@@ -49,14 +49,39 @@ def test_backoff_doubles_up_to_ten_seconds() -> None:
     now, pauses = 0.0, []
     for _ in range(6):
         queue.pop(now, 1)
-        queue.failed(waiting, FIT, now)
-        queue.happened(Happening(Kind.NODE_CHANGED), now)
+        queue.retry(waiting, now)
         due = queue.next_due()
         assert due is not None
         assert queue.pop(due - 0.01, 1) == []
         pauses.append(due - now)
         now = due
     assert pauses == [1, 2, 4, 8, 10, 10]
+
+
+def helped(count: int) -> SchedulingQueue:
+    """Pods that failed at time 0 and could fit since."""
+    queue = SchedulingQueue()
+    pods = [make(f"p{number}") for number in range(count)]
+    for item in pods:
+        queue.set(item, 0.0)
+    queue.pop(0.0, count)
+    for item in pods:
+        queue.failed(item, FIT, 0.0)
+    queue.happened(Happening(Kind.POD_GONE), 0.1)
+    return queue
+
+
+def test_backoff_is_cut_short_when_there_is_nothing_else_to_try() -> None:
+    queue = helped(2)
+    queue.set(make("new"), 0.2)
+    assert names(queue.pop(0.2, 10)) == ["new"]
+    assert sorted(names(queue.pop(0.2, 10))) == ["p0", "p1"]
+
+
+def test_backoff_of_many_is_not_cut_short() -> None:
+    queue = helped(HURRIED_MAX + 1)
+    assert queue.pop(0.2, 1000) == []
+    assert len(queue.pop(1.0, 1000)) == HURRIED_MAX + 1
 
 
 def test_set_aside_pods_are_tried_after_five_minutes() -> None:

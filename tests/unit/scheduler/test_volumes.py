@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from tests.unit.scheduler.builders import World, node, pod
-from tests.unit.scheduler.storage_builders import claim, csi_node, know, mounts, storage_class, volume
+from tests.unit.scheduler.storage_builders import (
+    attachment,
+    capacity,
+    claim,
+    csi_node,
+    know,
+    mounts,
+    storage_class,
+    volume,
+)
 from twinplane.controlplane.scheduler.planner import Decision, Planner
 from twinplane.controlplane.scheduler.storage import VolumePlan
 from twinplane.kubeclient.contract import Object
@@ -144,8 +153,8 @@ def test_read_write_once_pod() -> None:
     first, second = world.parse(pod("first", **mounts("data")), pod("second", **mounts("data")))
     assert planner.place(first).node is not None
     refused = planner.place(second)
-    reason = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
-    assert refused.message.startswith(f"0/2 nodes are available: 2 {reason}.")
+    in_use = "PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
+    assert refused.message.startswith(f"0/2 nodes are available: 2 node(s) unavailable due to {in_use}.")
     world.snapshot.remove_pod(first.uid)
     assert planner.place(second).node is not None
 
@@ -195,3 +204,49 @@ def test_attach_limits_include_volumes_to_be_made() -> None:
     world = World(node("a", labels={}), node("b"))
     know(world, claims=(claim("c0"), claim("c1")), classes=(storage_class(),), csi_nodes=(csi_node("a", 0),))
     assert place(world, **mounts("c0")).node == "b"
+
+
+def test_attach_limits_include_what_is_still_attached() -> None:
+    world = World(node("a"))
+    volumes = (volume("old"), volume("v", claim="data"))
+    attachments = (attachment("csi-old", "a", "old"), attachment("csi-elsewhere", "b", "v"))
+    know(world, claims=(claim("data", volume="v"),), volumes=volumes, attachments=attachments)
+    know(world, csi_nodes=(csi_node("a", 1),))
+    assert "1 node(s) exceed max volume count" in place(world, **mounts("data")).message
+    know(world, attachments=(attachment("csi-v", "a", "v"),), csi_nodes=(csi_node("a", 2),))
+    assert place(world, **mounts("data")).node == "a"
+    world.snapshot.surroundings.storage.set_attached("csi-v", None)
+    know(world, csi_nodes=(csi_node("a", 1),))
+    world.snapshot.surroundings.storage.set_attached("csi-old", None)
+    assert place(world, **mounts("data")).node == "a"
+
+
+@pytest.mark.parametrize(
+    ("fields", "fits"),
+    [
+        ({"capacity": "10Gi"}, True),
+        ({"capacity": "9Gi"}, False),
+        ({"capacity": "100Gi", "maximumVolumeSize": "9Gi"}, False),
+        ({"capacity": "9Gi", "maximumVolumeSize": "10Gi"}, True),
+        ({}, False),
+        ({"capacity": "10Gi", "storage_class": "other"}, False),
+        ({"capacity": "10Gi", "zone": "b"}, False),
+        ({"capacity": "10Gi", "zone": ""}, False),
+    ],
+)
+def test_claims_are_provisioned_where_there_is_storage_left(fields: dict[str, str], fits: bool) -> None:
+    world = World(node("a", zone="a"))
+    know(world, claims=(claim("data", size="10Gi"),), classes=(storage_class(),))
+    know(world, capacities=(capacity("c", **{"zone": "a", **fields}),))
+    decision = place(world, **mounts("data"))
+    assert (decision.node == "a") is fits
+    if not fits:
+        reason = "1 node(s) did not have enough free storage"
+        assert decision.message == f"0/1 nodes are available: {reason}.{HOPELESS}"
+
+
+def test_only_drivers_that_track_capacity_need_it() -> None:
+    world = World(node("a"))
+    know(world, claims=(claim("data", size="10Gi"),), classes=(storage_class(),), capacities=(capacity("c"),))
+    world.snapshot.surroundings.storage.set_tracking("ebs.csi.aws.com", tracks=False)
+    assert place(world, **mounts("data")).node == "a"

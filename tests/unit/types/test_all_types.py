@@ -47,7 +47,8 @@ def test_a_valid_object_passes_and_may_be_written_again(writer: Writer, body: Ob
 
 def test_the_constants_of_our_own_components_name_served_types(registry: Registry) -> None:
     for value in vars(resources).values():
-        if isinstance(value, Resource):
+        # DeviceTaintRules are served from 1.37 on; whoever follows them asks first.
+        if isinstance(value, Resource) and value != resources.DEVICE_TAINT_RULES:
             found = registry.lookup(value.group, value.version, value.plural)
             assert found is not None
             assert found.resource == value

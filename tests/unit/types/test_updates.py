@@ -48,6 +48,35 @@ def test_a_create_starts_with_an_empty_status_except_for_nodes(writer: Writer) -
     assert writer.create(node)[0]["status"] == {"capacity": {"cpu": "2"}, "allocatable": {"cpu": "2"}}
 
 
+def test_match_label_keys_join_the_selectors_of_a_new_pod(writer: Writer) -> None:
+    def term(**fields: Any) -> dict[str, Any]:
+        return {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}, **fields}
+
+    spread = term(maxSkew=1, whenUnsatisfiable="DoNotSchedule", matchLabelKeys=["hash", "absent"])
+    apart = {"requiredDuringSchedulingIgnoredDuringExecution": [term(mismatchLabelKeys=["hash"])]}
+    near = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term()}]}
+    affinity = {"podAntiAffinity": apart, "podAffinity": near}
+    spec = objects.POD["spec"] | {"topologySpreadConstraints": [spread], "affinity": affinity}
+    metadata = {"name": "web", "labels": {"app": "web", "hash": "x"}}
+    pod, errors = writer.create(objects.POD | {"metadata": metadata, "spec": spec})
+    assert errors == []
+    own = {"key": "hash", "values": ["x"]}
+    made = pod["spec"]["topologySpreadConstraints"][0]["labelSelector"]
+    assert made == {"matchLabels": {"app": "web"}, "matchExpressions": [{**own, "operator": "In"}]}
+    made = pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]
+    assert made["labelSelector"]["matchExpressions"] == [{**own, "operator": "NotIn"}]
+    made = pod["spec"]["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0]
+    assert made["podAffinityTerm"]["labelSelector"] == {"matchLabels": {"app": "web"}}
+
+
+def test_fields_of_features_that_are_off_are_dropped(writer: Writer) -> None:
+    pod, errors = writer.create(
+        objects.POD | {"spec": objects.POD["spec"] | {"schedulingGroup": {"podGroupName": "g"}}}
+    )
+    assert errors == []
+    assert "schedulingGroup" not in pod["spec"]
+
+
 def test_system_metadata_stays(writer: Writer) -> None:
     old, _ = writer.create(objects.POD)
     old["metadata"]["creationTimestamp"] = "2026-11-23T13:00:00Z"

@@ -420,3 +420,42 @@ def test_sysctls(writer: Writer, changed: Change) -> None:
         f'{at}[4].name: Duplicate value: "kernel.shmmax"',
         f"{at}[5].name: Required value",
     ]
+
+
+SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+BOTH = "exists in both matchLabelKeys and"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"matchLabelKeys": ["a"]},
+            "[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set",
+        ),
+        (
+            {"matchLabelKeys": ["a"], "labelSelector": {"matchLabels": {"a": "b"}}},
+            f'[0][0]: Invalid value: "a": {BOTH} labelSelector',
+        ),
+    ],
+)
+def test_match_label_keys(writer: Writer, fields: dict[str, Any], expected: str) -> None:
+    spec = objects.POD["spec"] | {"topologySpreadConstraints": [SPREAD | fields]}
+    body = objects.POD | {"metadata": {"name": "web", "labels": {"a": "b"}}, "spec": spec}
+    assert refusals(writer, body) == [f"spec.topologySpreadConstraints{expected}"]
+
+
+def test_a_key_cannot_both_match_and_mismatch(writer: Writer) -> None:
+    term = {"topologyKey": "zone", "labelSelector": {}, "matchLabelKeys": ["a"], "mismatchLabelKeys": ["a"]}
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    body = objects.POD | {"spec": objects.POD["spec"] | {"affinity": affinity}}
+    at = "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].matchLabelKeys[0]"
+    assert refusals(writer, body) == [f'{at}: Invalid value: "a": {BOTH} mismatchLabelKeys']
+
+
+def test_tolerations_by_comparison_are_off(writer: Writer) -> None:
+    body = objects.POD | {"spec": objects.POD["spec"] | {"tolerations": [{"key": "a", "operator": "Gt", "value": "5"}]}}
+    supported = '"Equal", "Exists", "Gt", "Lt"'
+    assert refusals(writer, body) == [
+        f'spec.tolerations[0].operator: Unsupported value: "Gt": supported values: {supported}'
+    ]

@@ -19,11 +19,14 @@ from twinplane.controlplane.admission.certificates import (
 from twinplane.controlplane.admission.contract import AdmissionPlugin, AdmissionRequest, ObjectReader
 from twinplane.controlplane.admission.default_class import DefaultIngressClass, DefaultStorageClass
 from twinplane.controlplane.admission.default_toleration_seconds import DefaultTolerationSeconds
+from twinplane.controlplane.admission.device_access import DeviceAccess
+from twinplane.controlplane.admission.device_status import DeviceStatus
 from twinplane.controlplane.admission.extended_resource_toleration import ExtendedResourceToleration
 from twinplane.controlplane.admission.limit_ranger import LimitRanger
 from twinplane.controlplane.admission.namespace_lifecycle import NamespaceLifecycle
 from twinplane.controlplane.admission.node_restriction import NodeRestriction
 from twinplane.controlplane.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
+from twinplane.controlplane.admission.pod_changes_on_node import NodeDeclaredFeatureValidator, PodResizeValidator
 from twinplane.controlplane.admission.pod_node_selector import PodNodeSelector
 from twinplane.controlplane.admission.pod_security import PodSecurity
 from twinplane.controlplane.admission.priority import Priority
@@ -40,6 +43,8 @@ from twinplane.controlplane.auth.contract import Authorizer
 from twinplane.controlplane.auth.rbac import RbacAuthorizer
 from twinplane.kubeclient.contract import KubeClient
 
+NEWEST = 1000
+DEVICE_STATUS_SINCE = 36
 OFF_BY_DEFAULT = frozenset((PodNodeSelector.name, ExtendedResourceToleration.name))
 
 
@@ -56,10 +61,11 @@ def default_plugins(
     disable: Collection[str] = (),
     webhooks: Sequence[AdmissionPlugin] = (),
     shared: SharedReservations | None = None,
+    minor_version: int = NEWEST,
 ) -> list[AdmissionPlugin]:
     """`client` acts for the API server itself (it reads namespaces and writes quota status).
 
-    `shared` is what several API servers of one cluster have in common.
+    `shared` is what several API servers of one cluster have in common. `minor_version` is of Kubernetes.
 
     `enable` and `disable` are upstream's --enable-admission-plugins and --disable-admission-plugins.
     """
@@ -78,11 +84,15 @@ def default_plugins(
         StorageObjectInUseProtection(),
         PersistentVolumeClaimResize(reader),
         RuntimeClass(reader),
+        DeviceAccess(reader, clock),
+        *([DeviceStatus(authorizer)] if minor_version >= DEVICE_STATUS_SINCE else []),
         CertificateRequester(),
         CertificateApproval(authorizer),
         CertificateSigning(authorizer),
         CertificateSubjectRestriction(),
         DefaultIngressClass(reader),
+        NodeDeclaredFeatureValidator(reader),
+        PodResizeValidator(reader),
         RbacEscalation(rbac, authorizer),
         *webhooks,
         ResourceQuota(reader, client, clock),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twinplane.controlplane.admission.contract import AdmissionRequest, ObjectReader
-from twinplane.controlplane.admission.plugin import Plugin, annotation, body_of, concerns, refuse, spec_of
+from twinplane.controlplane.admission.plugin import Plugin, annotation, body_of, concerns, spec_of
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.resources import (
     INGRESS_CLASSES,
@@ -38,16 +38,9 @@ class DefaultStorageClass(Plugin):
         # An empty name is a choice of its own: no class, a volume made by hand.
         if spec.get("storageClassName") is not None or annotation(body, _STORAGE_BETA) is not None:
             return
-        defaults = _marked(self._reader.list(STORAGE_CLASSES), _STORAGE_DEFAULTS)
-        if defaults:
-            # The newest wins, and the first by name among equals.
-            newest = max(str(each["metadata"].get("creationTimestamp", "")) for each in defaults)
-            names = [
-                each["metadata"]["name"]
-                for each in defaults
-                if str(each["metadata"].get("creationTimestamp", "")) == newest
-            ]
-            spec["storageClassName"] = min(names)
+        name = _default(self._reader.list(STORAGE_CLASSES), _STORAGE_DEFAULTS)
+        if name:
+            spec["storageClassName"] = name
 
 
 class DefaultIngressClass(Plugin):
@@ -64,12 +57,17 @@ class DefaultIngressClass(Plugin):
         body, spec = body_of(request), spec_of(request)
         if spec.get("ingressClassName") is not None or annotation(body, _INGRESS_LEGACY) is not None:
             return
-        defaults = _marked(self._reader.list(INGRESS_CLASSES), (_INGRESS_DEFAULT,))
-        if len(defaults) > 1:
-            raise refuse(request, f"{len(defaults)} default IngressClasses were found, only 1 allowed")
-        if defaults:
-            spec["ingressClassName"] = defaults[0]["metadata"]["name"]
+        name = _default(self._reader.list(INGRESS_CLASSES), (_INGRESS_DEFAULT,))
+        if name:
+            spec["ingressClassName"] = name
 
 
-def _marked(classes: Sequence[Object], annotations: Sequence[str]) -> list[Object]:
-    return [each for each in classes if any(annotation(each, key) == "true" for key in annotations)]
+def _default(classes: Sequence[Object], annotations: Sequence[str]) -> str:
+    """The newest that is marked as default, and the first by name among equals; empty when there is none."""
+    made: dict[str, str] = {
+        each["metadata"]["name"]: str(each["metadata"].get("creationTimestamp", ""))
+        for each in classes
+        if any(annotation(each, key) == "true" for key in annotations)
+    }
+    newest = max(made.values(), default="")
+    return min((name for name, at in made.items() if at == newest), default="")

@@ -135,23 +135,30 @@ def in_scope(quota: Object, resource: Resource, body: Object) -> bool:
 def _selects(selector: Object, resource: Resource, body: Object) -> bool:
     scope, operator = selector.get("scopeName"), selector.get("operator")
     values = selector.get("values") or ()
-    spec = body.get("spec") or {}
     if scope == "PriorityClass" and resource.plural == PODS.plural:
-        name = spec.get("priorityClassName") or ""
+        names = {(body.get("spec") or {}).get("priorityClassName") or ""}
     elif scope == "VolumeAttributesClass" and resource.plural == PERSISTENT_VOLUME_CLAIMS.plural:
-        name = spec.get("volumeAttributesClassName") or ""
+        names = attributes_classes_of(body) or {""}
     else:
         matches = _SCOPES.get(str(scope))
         return matches is not None and resource.plural == PODS.plural and matches(body)
     match operator:
         case "In":
-            return name in values
+            return not names.isdisjoint(values)
         case "NotIn":
-            return name not in values
+            return any(name not in values for name in names)
         case "Exists":
-            return bool(name)
+            return any(names)
         case _:
-            return not name
+            return not any(names)
+
+
+def attributes_classes_of(body: Object) -> set[str]:
+    """The VolumeAttributesClasses that a claim or volume names: wanted, current, and on the way."""
+    status = body.get("status") or {}
+    target = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
+    wanted = (body.get("spec") or {}).get("volumeAttributesClassName")
+    return set(filter(None, (wanted, status.get("currentVolumeAttributesClassName"), target)))
 
 
 def relevant(counted: Amounts, hard: Object) -> Amounts:

@@ -48,10 +48,15 @@ class ResourceQuota(Plugin):
         return charged and bool(self._reader.list(RESOURCE_QUOTAS, request.namespace))
 
     async def validate(self, request: AdmissionRequest) -> None:
-        for quota in sorted(self._reader.list(RESOURCE_QUOTAS, request.namespace), key=_name):
-            delta = self._delta(request, quota)
-            if delta:
-                await self._charge(request, quota, delta)
+        """Nothing is charged to any quota before all of them let the write pass."""
+        quotas = sorted(self._reader.list(RESOURCE_QUOTAS, request.namespace), key=_name)
+        charges = [(quota, delta) for quota in quotas if (delta := self._delta(request, quota))]
+        for quota, delta in charges:
+            self._allowed(request, quota, delta)
+        if request.dry_run:
+            return
+        for quota, delta in charges:
+            await self._charge(request, quota, delta)
 
     def _delta(self, request: AdmissionRequest, quota: Object) -> Amounts:
         hard = (quota.get("spec") or {}).get("hard") or {}
@@ -66,17 +71,22 @@ class ResourceQuota(Plugin):
             delta = {name: value - before.get(name, 0) for name, value in delta.items()}
         return {name: value for name, value in delta.items() if value > 0}
 
-    async def _charge(self, request: AdmissionRequest, quota: Object, delta: Amounts) -> None:
+    def _allowed(self, request: AdmissionRequest, quota: Object, delta: Amounts) -> Amounts:
+        """What is used now, when there is room for `delta`. Raises Forbidden."""
         hard = (quota.get("spec") or {}).get("hard") or {}
+        used = self._used(quota, hard)
+        if _exceeded(used, delta, hard):
+            # A fresh charge and its object may both be counted, so a count can only lower what the status says.
+            counted = self._counted(quota, hard)
+            used = {name: min(value, counted.get(name, value)) for name, value in used.items()}
+        over = _exceeded(used, delta, hard)
+        if over:
+            raise refuse(request, _exceeded_message(quota, over, delta, used, hard))
+        return used
+
+    async def _charge(self, request: AdmissionRequest, quota: Object, delta: Amounts) -> None:
         for _ in range(_ATTEMPTS):
-            used = self._used(quota, hard)
-            if _exceeded(used, delta, hard):
-                used = self._counted(quota, hard)
-            over = _exceeded(used, delta, hard)
-            if over:
-                raise refuse(request, _exceeded_message(quota, over, delta, used, hard))
-            if request.dry_run:
-                return
+            used = self._allowed(request, quota, delta)
             try:
                 await self._client.update(RESOURCE_QUOTAS, _with_used(quota, added(used, delta)), subresource="status")
             except ApiError as error:

@@ -114,9 +114,12 @@ class ServiceAddresses(Plugin):
         self._reserved = Reservations(clock)
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return concerns(request, SERVICES, "CREATE", "UPDATE")
+        return concerns(request, SERVICES, "CREATE", "UPDATE", "DELETE")
 
     async def admit(self, request: AdmissionRequest) -> None:
+        await self._settle(request)
+        if request.operation == "DELETE":
+            return
         given = copied(spec_of(request)) if self._shared is not None else {}
         for _ in range(_ATTEMPTS):
             items = self._allocate(request)
@@ -133,6 +136,18 @@ class ServiceAddresses(Plugin):
             body_of(request)["spec"] = copied(given)
         raise ApiError("TooManyRequests", "no address could be allocated", retry_after=1)
 
+    async def _settle(self, request: AdmissionRequest) -> None:
+        """A Service that is there holds what it has: what it was promised is free when it gives that up."""
+        if request.old is None or request.dry_run:
+            return
+        items = _items(request.old.get("spec") or {})
+        holder = self._holder(request)
+        for item in items:
+            if self._reserved.holder(item) == holder:
+                self._reserved.drop(item)
+        if self._shared is not None and items:
+            await self._shared.drop({f"{kind}/{value}" for kind, value in items}, holder)
+
     def _allocate(self, request: AdmissionRequest) -> list[tuple[str, Any]]:
         """What the Service has now. In one go: what is seen as free here is reserved before anybody else looks."""
         spec = spec_of(request)
@@ -146,12 +161,7 @@ class ServiceAddresses(Plugin):
             errors = [*self._addresses(request, spec), *self._ports(request, spec)]
         if errors:
             raise _invalid(request, errors)
-        mine: set[tuple[str, Any]] = {("address", text) for text in fields.cluster_ips(spec)}
-        mine |= {("port", number) for number in fields.node_ports(spec)}
-        if old:
-            mine -= {("address", text) for text in fields.cluster_ips(old)}
-            mine -= {("port", number) for number in fields.node_ports(old)}
-        return sorted(mine)
+        return sorted(_items(spec) - _items(old))
 
     def _networks(self) -> list[Network]:
         """The cluster's own range, then those of other ServiceCIDRs of its family that stay."""
@@ -196,10 +206,11 @@ class ServiceAddresses(Plugin):
             address = ipaddress.ip_address(text)
         except ValueError:
             return "not a valid IP address"
-        networks = self._networks()
-        if not any(address in each and address not in _edges(each) for each in networks):
-            ranges = ",".join(map(str, networks))
-            return f"the provided IP ({text}) is not in the valid range. The range of valid IPs is {ranges}"
+        around = [each for each in self._networks() if address in each]
+        if not around:
+            return "the provided network does not match the current range"
+        if all(address in _edges(each) for each in around):
+            return f"the provided IP ({text}) is not in the valid range. The range of valid IPs is {around[0]}"
         holder = self._taken.addresses.get(text) or self._reserved.holder(("address", text))
         return "provided IP is already allocated" if holder not in (None, mine) else ""
 
@@ -279,6 +290,12 @@ class ServiceAddresses(Plugin):
 
     def _holder(self, request: AdmissionRequest) -> str:
         return f"{request.namespace}/{shown_name(request)}"
+
+
+def _items(spec: Object) -> set[tuple[str, Any]]:
+    """What a Service has of the ranges."""
+    addresses = {("address", text) for text in fields.cluster_ips(spec)}
+    return addresses | {("port", number) for number in fields.node_ports(spec)}
 
 
 def _edges(network: Network) -> tuple[object, object]:

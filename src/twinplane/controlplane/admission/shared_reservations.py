@@ -9,6 +9,7 @@ bitmap of node ports; both leak when a write fails later, and need repair. Promi
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 
 import orjson
 
@@ -50,3 +51,14 @@ class SharedReservations:
                 continue
             return set()
         raise ApiError("TooManyRequests", "too many Services are being allocated at once", retry_after=1)
+
+    async def drop(self, items: Collection[str], holder: str) -> None:
+        """Forget which of `items` are promised to `holder`. Others' writes at the same time leave it to expire."""
+        record = await self._store.get(KEY)
+        held = {} if record is None else orjson.loads(record.value)["held"]
+        left = {item: promise for item, promise in held.items() if item not in items or promise[1] != holder}
+        if record is None or len(left) == len(held):
+            return
+        value = orjson.dumps({"metadata": {"name": "reservations"}, "held": left})
+        with suppress(RevisionConflict):
+            await self._store.update(KEY, value, record.revision)

@@ -46,7 +46,7 @@ class KubeletClient:
             self._session = aiohttp.ClientSession(timeout=timeout)
         url = f"https://{endpoint_of(node, self._reach)}{quote(path)}"
         try:
-            answer = await self._session.get(url, params=query, ssl=self._context)
+            answer = await self._session.get(url, params=query, headers=_named(node, path), ssl=self._context)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError("InternalError", f'Get "{url}": {error or type(error).__name__}', code=503) from error
         if answer.status >= 400:
@@ -68,6 +68,11 @@ class KubeletClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _named(node: Object, path: str) -> dict[str, str]:
+    """As requests to the proxy subresource are marked, for an endpoint that stands for the kubelets of many nodes."""
+    return {"X-Forwarded-Uri": quote(f"/api/v1/nodes/{node['metadata']['name']}/proxy{path}")}
 
 
 def endpoint_of(node: Object, reach: Callable[[str], str] = str) -> str:

@@ -160,8 +160,8 @@ class ApiServer:
     async def _served(self, request: Request, found: Route, user: UserInfo, annotations: dict[str, str]) -> Response:
         self._authorize(request, user, found, annotations)
         aggregator = self.aggregator if self.aggregator is not None and self.aggregator.remotes else None
-        if aggregator is not None and (passed_on := await aggregator.answer(request, found, user)) is not None:
-            return passed_on
+        if aggregator is not None and (remote := aggregator.remote_of(request, found)) is not None:
+            return await aggregator.answer(remote, request, found, user)
         if not found.is_resource:
             if request.method not in ("GET", "HEAD"):
                 raise ApiError("MethodNotAllowed", _NOT_ALLOWED, details={})

@@ -5,7 +5,7 @@ The composition root builds it and hands it to a `ControllerRunner`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from twinplane.controlplane.controllers.apiserverendpoint.controller import ApiServerEndpoint
@@ -15,6 +15,7 @@ from twinplane.controlplane.controllers.contract import Context, Controller, Eve
 from twinplane.controlplane.controllers.cronjob.controller import CronJobController
 from twinplane.controlplane.controllers.daemonset.controller import DaemonSetController
 from twinplane.controlplane.controllers.deployment.controller import DeploymentController
+from twinplane.controlplane.controllers.devicetainteviction.controller import DeviceTaintEvictionController
 from twinplane.controlplane.controllers.disruption.controller import DisruptionController
 from twinplane.controlplane.controllers.endpoints.controller import EndpointsController
 from twinplane.controlplane.controllers.endpointslice.controller import EndpointSliceController
@@ -26,6 +27,7 @@ from twinplane.controlplane.controllers.horizontalpodautoscaler.metrics import M
 from twinplane.controlplane.controllers.job.controller import JobController
 from twinplane.controlplane.controllers.namespace.controller import NamespaceController
 from twinplane.controlplane.controllers.nodelifecycle.controller import NodeLifecycleController
+from twinplane.controlplane.controllers.nodettl.controller import NodeTtlController
 from twinplane.controlplane.controllers.persistentvolume.controller import PersistentVolumeController
 from twinplane.controlplane.controllers.podgc.controller import PodGarbageCollector
 from twinplane.controlplane.controllers.replicaset.controller import ReplicaSetController
@@ -47,7 +49,7 @@ from twinplane.controlplane.controllers.volumeexpand.controller import VolumeExp
 from twinplane.controlplane.controllers.volumeprotection.attributes_class import AttributesClassProtectionController
 from twinplane.controlplane.controllers.volumeprotection.controller import VolumeProtectionController
 from twinplane.kubeclient.contract import Resource
-from twinplane.kubeclient.resources import RESOURCE_CLAIMS, VOLUME_ATTRIBUTES_CLASSES
+from twinplane.kubeclient.resources import DEVICE_TAINT_RULES, RESOURCE_CLAIMS, VOLUME_ATTRIBUTES_CLASSES
 
 Types = Callable[[], Iterable[Resource]]
 Recorders = Callable[[str], EventRecorder]
@@ -74,7 +76,7 @@ def controllers(
 
     served = set(types())
     attributes = [AttributesClassProtectionController(context)] if VOLUME_ATTRIBUTES_CLASSES in served else []
-    devices = [ResourceClaimController(of("resource_claim"))] if RESOURCE_CLAIMS in served else []
+    devices = _of_devices(of, served) if RESOURCE_CLAIMS in served else []
     scales = Scales(context.client, types)
     tokens = [TokensController(context, mint_token, root_certificate)] if mint_token is not None else []
     return [
@@ -116,8 +118,16 @@ def controllers(
         ClusterRoleAggregationController(context),
         # Nodes
         NodeLifecycleController(of("node-controller")),
+        NodeTtlController(context),
         TaintEvictionController(of("taint-eviction-controller")),
         PodGarbageCollector(context),
         # Cleaning up
         GarbageCollector(of("garbage-collector-controller"), types),
+    ]
+
+
+def _of_devices(of: Callable[[str], Context], served: Collection[Resource]) -> list[Controller]:
+    return [
+        ResourceClaimController(of("resource_claim")),
+        DeviceTaintEvictionController(of("device-taint-eviction-controller"), with_rules=DEVICE_TAINT_RULES in served),
     ]

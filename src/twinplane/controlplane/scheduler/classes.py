@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from twinplane.controlplane.scheduler.devices.inventory import DevicePlan
 from twinplane.controlplane.scheduler.framework import Check, Plugin, Refusal
 from twinplane.controlplane.scheduler.node import NodeState
-from twinplane.controlplane.scheduler.shape import PodShape, selecting_keys
+from twinplane.controlplane.scheduler.shape import Pod, PodShape, selecting_keys
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 from twinplane.controlplane.scheduler.storage import VolumePlan
 
@@ -45,7 +45,7 @@ class Classes:
     def _shared(self, shape: PodShape, selecting: set[str]) -> PodShape:
         named = selecting | selecting_keys(shape)
         labels = {key: value for key, value in shape.labels.items() if key in named}
-        bare = replace(shape, labels=labels, claims=(), disks=(), device_claims=(), uid="", node_name="")
+        bare = replace(shape, labels=labels, claims=(), disks=(), device_claims=(), extended=(), uid="", node_name="")
         return self._classes.setdefault(identity_of(bare), bare)
 
 
@@ -57,16 +57,36 @@ def identity_of(shape: PodShape) -> Hashable:
     return plain, frozenset(shape.labels.items()), amounts, requests.scored_cpu, requests.scored_memory
 
 
+def own_shape(pod: Pod, snapshot: Snapshot) -> PodShape:
+    """With the pod's identity when a DeviceClass backs extended resources of it: the claim for them is this pod's."""
+    shape = pod.shape
+    if shape.extended and not shape.uid and snapshot.surroundings.devices.backs(shape.extended):
+        return replace(shape, uid=pod.uid)
+    return shape
+
+
 class Restrictions:
     """What the claims and disks of one pod say of nodes, over and above what its class says."""
 
     def __init__(self, shape: PodShape, snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
         made = [check for plugin in plugins if plugin.personal if (check := plugin.check(shape, snapshot)) is not None]
         self._checks: list[Check] = [check for check in made if check.filters]
+        self.searches = any(check.searches for check in self._checks)
+        self.ranks = any(check.ranks for check in self._checks)
+        """They also say which nodes are better: the pod needs a ranking of its own."""
         self.rejection: Refusal | None = next((check.rejection for check in made if check.rejection is not None), None)
 
     def allow(self, node: NodeState) -> bool:
         return all(check.refuse(node) is None for check in self._checks)
+
+    def ask(self, node: NodeState) -> bool:
+        """Refuses every node: for the mistakes that come up."""
+        self.allow(node)
+        return False
+
+    @property
+    def error(self) -> str:
+        return next(filter(None, (check.error for check in self._checks)), "")
 
     def allocate(self, node: NodeState) -> DevicePlan | None:
         return next((plan for check in self._checks if (plan := check.allocate(node)) is not None), None)

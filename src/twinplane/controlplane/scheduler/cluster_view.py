@@ -10,12 +10,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 
 from twinplane.clock import Clock, SystemClock
+from twinplane.controlplane.scheduler.capacity import attached_of, capacity_of, tracks_capacity
 from twinplane.controlplane.scheduler.devices.facts import claim_of as device_claim_of
+from twinplane.controlplane.scheduler.devices.inventory import DeviceClass
 from twinplane.controlplane.scheduler.hints import Happening, Kind, nominees_that_fit
 from twinplane.controlplane.scheduler.node import node_facts
 from twinplane.controlplane.scheduler.plugins import dynamic_resources
 from twinplane.controlplane.scheduler.queue import SchedulingQueue
 from twinplane.controlplane.scheduler.requirements import Selector, equalities, label_selector
+from twinplane.controlplane.scheduler.resizing import as_counted
 from twinplane.controlplane.scheduler.shape import Pod, Shapes
 from twinplane.controlplane.scheduler.snapshot import Budget, Snapshot
 from twinplane.controlplane.scheduler.storage import claim_of, class_of, limits_of, volume_of
@@ -24,8 +27,11 @@ from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.informer_contract import Handler, Informer, Informers
 from twinplane.kubeclient.meta import is_deleting, labels_of, name_of, namespace_of, uid_of
 from twinplane.kubeclient.resources import (
+    CSI_DRIVERS,
     CSI_NODES,
+    CSI_STORAGE_CAPACITIES,
     DEVICE_CLASSES,
+    DEVICE_TAINT_RULES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -39,6 +45,7 @@ from twinplane.kubeclient.resources import (
     SERVICES,
     STATEFUL_SETS,
     STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
 )
 
 DEFAULT_NAME = "default-scheduler"
@@ -47,9 +54,16 @@ FINISHED = ("Succeeded", "Failed")
 
 class ClusterView:
     def __init__(
-        self, names: Collection[str], queue: SchedulingQueue, clock: Clock, random: Random, wake: Callable[[], None]
+        self,
+        names: Collection[str],
+        queue: SchedulingQueue,
+        clock: Clock,
+        random: Random,
+        wake: Callable[[], None],
+        *,
+        taint_rules: bool = False,
     ) -> None:
-        """`names`: the schedulerNames whose pods are queued."""
+        """`names`: the schedulerNames whose pods are queued. `taint_rules`: the API has DeviceTaintRules."""
         self.snapshot = Snapshot(random)
         self.queue = queue
         self.claims = ClaimWatch()
@@ -58,7 +72,10 @@ class ClusterView:
         """Pods, by uid, whose ResourceClaims are not there yet."""
         self.assumed: set[str] = set()
         """uids of pods that are counted on a node although their binding is not confirmed yet."""
+        self._resizing: set[str] = set()
+        """uids of pods that count with what their status says."""
         self._names = names
+        self._taint_rules = taint_rules
         self._clock = clock
         self._wake = wake
         self.shapes = Shapes()
@@ -78,9 +95,13 @@ class ClusterView:
             PERSISTENT_VOLUMES: self._volume_changed,
             STORAGE_CLASSES: self._class_changed,
             CSI_NODES: self._limits_changed,
+            CSI_DRIVERS: self._driver_changed,
+            CSI_STORAGE_CAPACITIES: self._capacity_changed,
+            VOLUME_ATTACHMENTS: self._attachment_changed,
             RESOURCE_CLAIMS: self._device_claim_changed,
             DEVICE_CLASSES: self._device_class_changed,
             RESOURCE_SLICES: self._slice_changed,
+            **({DEVICE_TAINT_RULES: self._taint_rule_changed} if self._taint_rules else {}),
         }
 
     def follow(self, informers: Informers) -> list[Informer]:
@@ -120,6 +141,7 @@ class ClusterView:
         self.queue.remove(uid)
         self._without_claims.pop(uid, None)
         self.assumed.discard(uid)
+        self._resizing.discard(uid)
         self.left(uid)
 
     def left(self, uid: str) -> None:
@@ -134,9 +156,14 @@ class ClusterView:
 
     def _count(self, old: Object | None, new: Object) -> None:
         uid = uid_of(new)
-        if old is not None and not _differ(old, new) and uid not in self.assumed:
+        if old is not None and not _differ(old, new) and uid not in self.assumed and uid not in self._resizing:
             return
-        pod = self.shapes.pod(new)
+        counted = as_counted(new)
+        if counted is not new:
+            self._resizing.add(uid)
+        else:
+            self._resizing.discard(uid)
+        pod = self.shapes.pod(counted)
         self.queue.remove(uid)
         self.assumed.discard(uid)
         node = self.snapshot.nodes.get(pod.node)
@@ -145,7 +172,9 @@ class ClusterView:
         self.snapshot.surroundings.storage.forget(uid)
         if before is not None and before.shape is not pod.shape:
             # Resized, relabelled or terminating: what it was has gone.
-            self.happened(Happening(Kind.POD_GONE, shape=before.shape, left=node))
+            resized = before.shape.requests != pod.shape.requests
+            kind = Kind.POD_GONE if resized else Kind.POD_RELABELLED
+            self.happened(Happening(kind, shape=before.shape, left=node))
         self.happened(Happening(Kind.POD_PLACED, shape=pod.shape))
 
     def _enqueue(self, old: Object | None, new: Object) -> None:
@@ -227,32 +256,66 @@ class ClusterView:
         if self.snapshot.surroundings.storage.set_limits(name, limits_of(new) if new else None):
             self.happened(Happening(Kind.LIMITS_CHANGED))
 
+    def _driver_changed(self, old: Object | None, new: Object | None) -> None:
+        tracks = new is not None and tracks_capacity(new)
+        if self.snapshot.surroundings.storage.set_tracking(name_of(_either(old, new)), tracks) and not tracks:
+            self.happened(Happening(Kind.CAPACITY_CHANGED))
+
+    def _capacity_changed(self, old: Object | None, new: Object | None) -> None:
+        body = _either(old, new)
+        storage = self.snapshot.surroundings.storage
+        key = f"{namespace_of(body)}/{name_of(body)}"
+        before, after = storage.capacities.get(key), capacity_of(new) if new else None
+        grows = after is not None and after.exceeds(before)
+        if storage.set_capacity(key, after) and grows:
+            self.happened(Happening(Kind.CAPACITY_CHANGED))
+
+    def _attachment_changed(self, old: Object | None, new: Object | None) -> None:
+        attached = attached_of(new) if new else None
+        if self.snapshot.surroundings.storage.set_attached(name_of(_either(old, new)), attached) and attached is None:
+            self.happened(Happening(Kind.DETACHED))
+
     # -- devices -------------------------------------------------------------------------------------------------
 
     def _device_claim_changed(self, old: Object | None, new: Object | None) -> None:
         body = _either(old, new)
         key = f"{namespace_of(body)}/{name_of(body)}"
-        if self.snapshot.surroundings.devices.set_claim(key, device_claim_of(new) if new else None):
+        devices = self.snapshot.surroundings.devices
+        had = devices.claims.get(key)
+        if devices.set_claim(key, device_claim_of(new) if new else None):
             self.device_claims.changed(key)
             for waiting in list(self._without_claims.values()):
                 if namespace_of(waiting) == namespace_of(body):
                     self._enqueue(waiting, waiting)
-            self.happened(Happening(Kind.DEVICES_CHANGED))
+            now = devices.claims.get(key)
+            freed = now is None or (had is not None and had.allocation is not None and now.allocation is None)
+            self.happened(Happening(Kind.DEVICES_CHANGED, claim="" if freed else key))
 
     def _device_class_changed(self, old: Object | None, new: Object | None) -> None:
-        name = name_of(_either(old, new))
-        if self.snapshot.surroundings.devices.set_class(name, (new.get("spec") or {}) if new else None):
-            self.happened(Happening(Kind.DEVICES_CHANGED))
+        body = _either(old, new)
+        devices = self.snapshot.surroundings.devices
+        version = devices.resources_version
+        made = DeviceClass(body.get("spec") or {}, body["metadata"].get("creationTimestamp") or "")
+        if devices.set_class(name_of(body), made if new else None):
+            if version != devices.resources_version:
+                # Nodes may have now, or have no longer, what pods ask for.
+                self.snapshot.nodes_version += 1
+            self.happened(Happening(Kind.DEVICE_CLASS_CHANGED))
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:
         name = name_of(_either(old, new))
         if self.snapshot.surroundings.devices.set_slice(name, new["spec"] if new else None):
             self.happened(Happening(Kind.DEVICES_CHANGED))
 
+    def _taint_rule_changed(self, old: Object | None, new: Object | None) -> None:
+        name = name_of(_either(old, new))
+        if self.snapshot.surroundings.devices.set_rule(name, new["spec"] if new else None):
+            self.happened(Happening(Kind.DEVICES_CHANGED))
+
 
 def view_of_lists(lists: Mapping[Resource, Iterable[Object]]) -> ClusterView:
     """Of a cluster that stands still: for questions from outside the scheduler. Objects must have their kind."""
-    view = ClusterView((DEFAULT_NAME,), SchedulingQueue(), SystemClock(), Random(0), lambda: None)
+    view = ClusterView((DEFAULT_NAME,), SchedulingQueue(), SystemClock(), Random(0), lambda: None, taint_rules=True)
     for resource, handler in view.handlers().items():
         for body in lists.get(resource, ()):
             handler(None, body)

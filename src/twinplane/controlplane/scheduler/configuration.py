@@ -18,7 +18,6 @@ from twinplane.controlplane.scheduler.queue import BACKOFF_FIRST_SECONDS, BACKOF
 
 KIND = "KubeSchedulerConfiguration"
 NOT_ACTED_ON = (
-    "parallelism",
     "leaderElection",
     "clientConnection",
     "enableProfiling",
@@ -58,13 +57,15 @@ def parse(body: Any) -> SchedulerConfiguration:
         _check_type(fields)
     for name in NOT_ACTED_ON:
         fields.raw(name)
+    fields.number("parallelism", 16, low=1)
     fields.number("percentageOfNodesToScore", 0, high=100)
     if fields.raw("extenders"):
         fields.wrong("extenders", "scheduler extenders are not supported")
     first = fields.number("podInitialBackoffSeconds", int(BACKOFF_FIRST_SECONDS), low=1)
     longest = fields.number("podMaxBackoffSeconds", int(BACKOFF_MAX_SECONDS), low=1)
     if longest < first:
-        fields.wrong("podMaxBackoffSeconds", "must be greater than or equal to podInitialBackoffSeconds")
+        detail = "must be greater than or equal to PodInitialBackoffSeconds"
+        fields.wrong("podMaxBackoffSeconds", f"Invalid value: {longest}: {detail}")
     profiles = tuple(_profiles(fields))
     fields.end()
     if problems:
@@ -84,6 +85,6 @@ def _profiles(fields: Fields) -> list[Profile]:
     for item in fields.each("profiles"):
         profile = read(item)
         if profile.name in found:
-            item.wrong("schedulerName", f'duplicate value "{profile.name}"')
+            item.wrong("schedulerName", f'Duplicate value: "{profile.name}"')
         found[profile.name] = profile
     return list(found.values())

@@ -1,7 +1,7 @@
 """Strict reading of a configuration file: every mistake is found, and told with the path of its field.
 
 The reader of KubeSchedulerConfiguration (`configuration`) uses it. Unknown fields, wrong types and values out of range
-are collected, so that one run shows them all.
+are collected, so that one run shows them all, worded as upstream's validation does it.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class Fields:
     def text(self, name: str, default: str = "", *, among: Sequence[str] = ()) -> str:
         value = self._typed(name, str, "a string", default)
         if among and value not in among:
-            self.wrong(name, f'unsupported value "{value}"; supported: {", ".join(among)}')
+            supported = ", ".join(f'"{each}"' for each in sorted(among))
+            self.wrong(name, f'Unsupported value: "{value}": supported values: {supported}')
             return default
         return value
 
     def number(self, name: str, default: int, *, low: int = 0, high: int | None = None) -> int:
         value = self._typed(name, int, "an integer", default)
         if value < low or (high is not None and value > high):
-            wanted = f"at least {low}" if high is None else f"in the range {low}-{high}"
-            self.wrong(name, f"must be {wanted}, not {value}")
+            self.wrong(name, f"Invalid value: {value}: {_range(low, high)}")
             return default
         return value
 
@@ -90,6 +90,12 @@ class Fields:
 
     def _at(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path and name else self.path or name
+
+
+def _range(low: int, high: int | None) -> str:
+    if high is not None:
+        return f"not in valid range [{low}, {high}]"
+    return f"must be greater than {low - 1}" if low else "not in valid range [0, inf)"
 
 
 def _name(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from twinplane.controlplane.scheduler.classes import own_shape
 from twinplane.controlplane.scheduler.framework import Candidate, Plugin
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS
@@ -35,7 +36,7 @@ def explain(snapshot: Snapshot, pod: Pod, plugins: Sequence[Plugin] = DEFAULT_PL
     if snapshot.home_of(pod.uid) is not None:
         snapshot = snapshot.copy()
         snapshot.remove_pod(pod.uid)
-    checks = Checks(pod.shape, snapshot, plugins)
+    checks = Checks(own_shape(pod, snapshot), snapshot, plugins)
     refusals = {node.name: _refusals(checks, node) for node in snapshot.nodes.values()}
     feasible = [node for node in snapshot.nodes.values() if not refusals[node.name]]
     scores = _scores(checks, feasible)

@@ -58,6 +58,10 @@ class Check:
     ranks: bool = False
     stale: bool = False
     """Something came up that the check cannot account for; it must be made anew."""
+    searches: bool = False
+    """Mistakes may come up when nodes are asked: as many are asked as upstream would ask."""
+    error: str = ""
+    """Such a mistake, found while nodes were asked: the pod goes nowhere until it is mended."""
     rejection: Refusal | None = None
     """Why no node at all will do, whatever the nodes are like (upstream's PreFilter)."""
 
@@ -103,7 +107,9 @@ class Plugin:
     scores: bool = True
     """Extension points that a profile may switch off."""
     personal: bool = False
-    """Looks at the claims and disks that a pod has for itself; such plugins only filter."""
+    """Looks at the claims and disks that a pod has for itself. Such plugins filter; a pod for which one of them ranks
+    is not ranked together with its like.
+    """
 
 
 def share_of_max(raw: Sequence[int], *, reverse: bool = False) -> list[int]:

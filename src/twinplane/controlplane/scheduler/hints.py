@@ -21,11 +21,16 @@ class Kind(Enum):
     NODE_CHANGED = "node changed"
     POD_PLACED = "pod placed"
     POD_GONE = "pod gone"
+    POD_RELABELLED = "pod relabelled, or terminating"
+    """It takes up what it did, but other pods no longer select it as they did."""
     CLAIM_CHANGED = "claim changed"
     VOLUME_CHANGED = "volume changed"
     CLASS_CHANGED = "storage class changed"
     LIMITS_CHANGED = "attach limits changed"
-    DEVICES_CHANGED = "devices, their classes or claims changed"
+    DETACHED = "volume detached"
+    CAPACITY_CHANGED = "storage capacity changed"
+    DEVICES_CHANGED = "devices or claims of devices changed"
+    DEVICE_CLASS_CHANGED = "device class changed"
 
 
 class Happening(NamedTuple):
@@ -111,6 +116,10 @@ def _node_is_open(pod: Pod, happening: Happening) -> bool:
     return node is None or not node.unschedulable or pod.shape.tolerates(UNSCHEDULABLE_TAINT)
 
 
+def _declares_features(pod: Pod, happening: Happening) -> bool:
+    return happening.node is None or pod.shape.features.issubset(happening.node.features)
+
+
 def _frees_a_port(pod: Pod, happening: Happening) -> bool:
     gone = happening.shape
     return gone is None or any(own.conflicts(other) for own in pod.shape.host_ports for other in gone.host_ports)
@@ -166,6 +175,14 @@ def _is_its_claim(pod: Pod, happening: Happening) -> bool:
     return not happening.claim or happening.claim in pod.shape.claim_keys
 
 
+def _is_its_device_claim(pod: Pod, happening: Happening) -> bool:
+    return not happening.claim or happening.claim in pod.shape.device_claim_keys
+
+
+def _asks_for_extended_resources(pod: Pod, happening: Happening) -> bool:
+    return bool(pod.shape.extended)
+
+
 HINTS: Mapping[Kind, Mapping[str, Hint]] = {
     Kind.NODE_CHANGED: {
         "NodeUnschedulable": _node_is_open,
@@ -181,6 +198,7 @@ HINTS: Mapping[Kind, Mapping[str, Hint]] = {
         "DynamicResources": _always,
         "PodTopologySpread": _always,
         "InterPodAffinity": _always,
+        "NodeDeclaredFeatures": _declares_features,
     },
     Kind.POD_PLACED: {"PodTopologySpread": _is_counted, "InterPodAffinity": _is_wanted_near},
     Kind.POD_GONE: {
@@ -191,12 +209,16 @@ HINTS: Mapping[Kind, Mapping[str, Hint]] = {
         "PodTopologySpread": _is_counted,
         "InterPodAffinity": _is_kept_apart,
     },
+    Kind.POD_RELABELLED: {"PodTopologySpread": _is_counted, "InterPodAffinity": _is_kept_apart},
     Kind.CLAIM_CHANGED: dict.fromkeys(
         ("VolumeBinding", "VolumeZone", "VolumeRestrictions", "NodeVolumeLimits"), _is_its_claim
     ),
     Kind.VOLUME_CHANGED: dict.fromkeys(("VolumeBinding", "VolumeZone", "NodeVolumeLimits"), _always),
     Kind.CLASS_CHANGED: dict.fromkeys(("VolumeBinding", "VolumeZone"), _always),
     Kind.LIMITS_CHANGED: dict.fromkeys(("NodeVolumeLimits",), _always),
-    Kind.DEVICES_CHANGED: dict.fromkeys(("DynamicResources",), _always),
+    Kind.DETACHED: dict.fromkeys(("NodeVolumeLimits",), _always),
+    Kind.CAPACITY_CHANGED: dict.fromkeys(("VolumeBinding",), _always),
+    Kind.DEVICES_CHANGED: {"DynamicResources": _is_its_device_claim},
+    Kind.DEVICE_CLASS_CHANGED: {"DynamicResources": _always, "NodeResourcesFit": _asks_for_extended_resources},
 }
 """Kind of change -> plugin -> its hint; plugins that are not named cannot be helped by it."""

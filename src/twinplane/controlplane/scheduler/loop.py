@@ -55,12 +55,13 @@ class Scheduler:
         recorders: Callable[[str], EventRecorder],
         *,
         configuration: SchedulerConfiguration = DEFAULT_CONFIGURATION,
+        taint_rules: bool = False,
     ) -> None:
         self._clock = clock
         self._woken = asyncio.Event()
         self._profiles = {profile.name: profile for profile in configuration.profiles}
         queue = SchedulingQueue(configuration.backoff_first, configuration.backoff_max)
-        self._view = ClusterView(self._profiles, queue, clock, random, self._woken.set)
+        self._view = ClusterView(self._profiles, queue, clock, random, self._woken.set, taint_rules=taint_rules)
         snapshot = self._view.snapshot
         self._planners = {
             name: Planner(snapshot, profile.plugins, profile.preemption) for name, profile in self._profiles.items()
@@ -70,7 +71,7 @@ class Scheduler:
         self._writer = DecisionWriter(client, clock, events, informers.of(PODS).get)
         volumes = informers.of(PERSISTENT_VOLUMES).get
         self._volumes = VolumeWriter(client, snapshot.surroundings.storage, self._view.claims, volumes)
-        self._devices = DeviceWriter(client, snapshot.surroundings.devices, self._view.device_claims)
+        self._devices = DeviceWriter(client, clock, snapshot.surroundings.devices, self._view.device_claims)
         self._unwritten: asyncio.Queue[Decision] = asyncio.Queue(UNWRITTEN_MAX)
         self._waiting_for_volumes = asyncio.Semaphore(VOLUME_WAITS_MAX)
 
@@ -117,6 +118,8 @@ class Scheduler:
             self._view.assumed.add(pod.uid)
             # Back into the queue only if the binding fails.
             self._view.queue.remove(pod.uid)
+        elif decision.failed:
+            self._view.queue.retry(pod, self._clock.now())
         else:
             self._view.queue.failed(pod, decision.plugins, self._clock.now())
         return decision
@@ -150,7 +153,7 @@ class Scheduler:
             if decision.node is not None:
                 await self._bind(decision, decision.node)
             else:
-                await self._writer.report(decision)
+                await self._writer.report(decision, reason="SchedulerError" if decision.failed else "Unschedulable")
                 if decision.deallocated:
                     await self._devices.deallocate(decision.deallocated)
         except Exception:

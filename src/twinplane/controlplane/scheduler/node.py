@@ -28,6 +28,8 @@ class NodeFacts:
     allocatable: Mapping[str, int]
     images: Mapping[str, int]
     """Image name -> size in bytes."""
+    features: tuple[str, ...] = ()
+    """Declared by the kubelet."""
 
     @property
     def pods_allowed(self) -> int:
@@ -47,6 +49,7 @@ def node_facts(body: Object) -> NodeFacts:
         unschedulable=bool(spec.get("unschedulable")),
         allocatable=amounts_of(status.get("allocatable")),
         images=images,
+        features=tuple(status.get("declaredFeatures") or ()),
     )
 
 

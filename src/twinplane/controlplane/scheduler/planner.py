@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twinplane.controlplane.scheduler import reasons
-from twinplane.controlplane.scheduler.classes import Classes, Restrictions
+from twinplane.controlplane.scheduler.classes import Classes, Restrictions, own_shape
 from twinplane.controlplane.scheduler.devices.inventory import DevicePlan
 from twinplane.controlplane.scheduler.framework import Plugin
 from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS, dynamic_resources
@@ -24,6 +24,8 @@ from twinplane.controlplane.scheduler.storage import VolumePlan
 
 RANKED_MAX = 1_000_000
 """Entries of all rankings that are kept; each has one a node."""
+ASKED_MAX = 100
+"""In clusters of so many nodes upstream's filters look at each of them."""
 RANKINGS_MIN = 64
 """Pod classes whose ranking is kept however many nodes there are."""
 GOLDEN_RATIO = (5**0.5 - 1) / 2
@@ -44,6 +46,8 @@ class Decision:
     volumes: VolumePlan | None = None
     """To be written, and waited for, before the binding; devices likewise."""
     devices: DevicePlan | None = None
+    failed: bool = False
+    """In error: it is tried again after its back-off, whatever happens."""
     deallocated: str = ""
     """Key of an idle ResourceClaim that shall give up its devices for others."""
 
@@ -72,16 +76,23 @@ class Planner:
             # The informer has not brought the nomination back yet.
             pod = pod._replace(nominated=promised)
         snapshot.remove_pod(pod.uid)
-        own = self._restrictions(pod.shape)
+        shape = own_shape(pod, snapshot)
+        own = Restrictions(shape, snapshot, self._plugins) if shape.is_personal else None
         ranking = self._ranking(self._classes.class_of(pod.shape))
         node = None
         if own is None:
             node = ranking.pick(promised)
         elif own.rejection is None:
-            node = ranking.pick(promised, own.allow)
+            if own.searches and len(snapshot.nodes) <= ASKED_MAX:
+                ranking.pick("", own.ask)
+            # Claims that make some nodes better than others: nobody else sees them so.
+            mine = Ranking(shape, snapshot, self._plugins) if own.ranks else ranking
+            node = mine.pick(promised, own.allow)
+        if own is not None and own.error:
+            return Decision(pod, None, own.error, nominated=self._kept(pod), failed=True)
         if node is None:
             # Why not, in full: only a ranking for this very pod knows what its claims have to do with it.
-            return self._refused(pod, ranking if own is None else Ranking(pod.shape, snapshot, self._plugins))
+            return self._refused(pod, ranking if own is None else Ranking(shape, snapshot, self._plugins))
         volumes = own.reserve(node) if own is not None else None
         snapshot.add_pod(pod._replace(node=node.name), node.name)
         if volumes is not None:
@@ -90,9 +101,6 @@ class Planner:
         if devices is not None:
             snapshot.surroundings.devices.assume(devices)
         return Decision(pod, node.name, volumes=volumes, devices=devices)
-
-    def _restrictions(self, shape: PodShape) -> Restrictions | None:
-        return Restrictions(shape, self.snapshot, self._plugins) if shape.is_personal else None
 
     def _refused(self, pod: Pod, ranking: Ranking) -> Decision:
         snapshot = self.snapshot
@@ -103,8 +111,9 @@ class Planner:
             message = reasons.rejected(count, rejection.reasons[0], by_devices=by_devices)
             return Decision(pod, None, message, frozenset((rejection.plugin,)), self._kept(pod))
         refusals = ranking.counted()
-        idle = ranking.checks.idle_claim() if pod.shape.device_claims else ""
-        claims = reasons.of_claims(bool(pod.shape.device_claims), idle)
+        idle = ranking.checks.idle_claim() if ranking.shape.uses_devices else ""
+        made = idle in snapshot.surroundings.devices.extended.values()
+        claims = reasons.of_claims(ranking.shape.uses_devices, idle, made=made)
         outcome = self._preempt(pod, ranking) if refusals else Outcome()
         for victim in outcome.victims:
             if not victim.node:

@@ -34,7 +34,7 @@ def node_resources_fit(args: Fields) -> Plugin:
     shape = _ratio(ratio)
     ratio.end()
     if kind == fit.RATIO and not shape:
-        strategy.wrong("requestedToCapacityRatio.shape", "at least one point must be specified")
+        strategy.wrong("requestedToCapacityRatio.shape", "Required value: at least one point must be specified")
         kind = "LeastAllocated"
     resources = _resources(strategy)
     strategy.end()
@@ -50,7 +50,7 @@ def _resources(fields: Fields, *, heaviest: int = 100) -> tuple[tuple[str, int],
         name, weight = item.text("name"), item.number("weight", 1, high=heaviest) or 1
         item.end()
         if not name or name in found:
-            item.wrong("name", f'duplicate resource "{name}"' if name else "must be specified")
+            item.wrong("name", f'Duplicate value: "{name}"' if name else "Required value")
         found[name] = weight
     return tuple(found.items())
 
@@ -61,7 +61,7 @@ def _ratio(fields: Fields) -> tuple[tuple[int, int], ...]:
         utilization, score = item.number("utilization", 0, high=100), item.number("score", 0, high=RATIO_SCALE)
         item.end()
         if points and utilization <= points[-1][0]:
-            item.wrong("utilization", "utilization values must be sorted in increasing order")
+            item.wrong("utilization", f"Invalid value: {utilization}: values must be sorted in increasing order")
         points.append((utilization, score * RATIO_SCALE))
     return tuple(points)
 
@@ -78,7 +78,7 @@ def node_affinity(args: Fields) -> Plugin:
         selector = added.inner("requiredDuringSchedulingIgnoredDuringExecution")
         required = tuple(_node_term(term) for term in selector.each("nodeSelectorTerms"))
         if not required:
-            selector.wrong("nodeSelectorTerms", "must have at least one node selector term")
+            selector.wrong("nodeSelectorTerms", "Required value: must have at least one node selector term")
         selector.end()
     preferred = []
     for item in added.each("preferredDuringSchedulingIgnoredDuringExecution"):
@@ -106,16 +106,16 @@ def pod_topology_spread(args: Fields) -> Plugin:
     kind = args.text("defaultingType", "System", among=("System", "List"))
     constraints = tuple(_constraint(item) for item in args.each("defaultConstraints"))
     if kind == "System" and constraints:
-        args.wrong("defaultingType", 'when .defaultConstraints are specified, must be "List"')
+        args.wrong("defaultingType", 'Invalid value: "System": when .defaultConstraints are not empty')
     return spread.plugin(spread.SYSTEM_DEFAULTS if kind == "System" else constraints, system=kind == "System")
 
 
 def _constraint(item: Fields) -> SpreadConstraint:
     key = item.text("topologyKey")
     if not key:
-        item.wrong("topologyKey", "can not be empty")
+        item.wrong("topologyKey", "Required value: can not be empty")
     if "labelSelector" in item:
-        item.wrong("labelSelector", "constraint must not define a selector, as they deduced for each pod")
+        item.wrong("labelSelector", "Forbidden: constraint must not define a selector, as they deduced for each pod")
     item.raw("labelSelector")
     made = SpreadConstraint(
         max_skew=item.number("maxSkew", 1, low=1),
@@ -139,5 +139,7 @@ def preemption(args: Fields) -> PreemptionArgs:
     percentage = args.number("minCandidateNodesPercentage", 10, high=100)
     at_least = args.number("minCandidateNodesAbsolute", 100)
     if not percentage and not at_least:
-        args.wrong("minCandidateNodesAbsolute", "must be greater than 0 when minCandidateNodesPercentage is 0")
+        for name, other in (("Percentage", "Absolute"), ("Absolute", "Percentage")):
+            detail = f"cannot be zero at the same time as minCandidateNodes{other}"
+            args.wrong(f"minCandidateNodes{name}", f"Invalid value: 0: {detail}")
     return PreemptionArgs(percentage, at_least)

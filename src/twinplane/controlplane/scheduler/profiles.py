@@ -1,7 +1,7 @@
 """Profiles: which plugins decide for the pods of one `schedulerName`, with what weights and arguments.
 
 Read from a KubeSchedulerConfiguration's `profiles`. Plugins that decide nothing here (queue sorting, the binder) are
-accepted by name, since files list them; extension points are folded into the two that the core has, filter and score.
+accepted by name, since files list them; extension points are folded into the few that the core has.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from twinplane.controlplane.scheduler.plugins import (
     DEFAULT_PLUGINS,
     balanced_allocation,
     dynamic_resources,
+    image_locality,
     inter_pod_affinity,
     node_affinity,
     node_resources_fit,
@@ -25,16 +26,49 @@ from twinplane.controlplane.scheduler.plugins import (
 from twinplane.controlplane.scheduler.preemption import DEFAULT_PREEMPTION, PreemptionArgs
 
 DEFAULT_NAME = "default-scheduler"
-PASSIVE = frozenset(
-    {"SchedulingGates", "PrioritySort", "DefaultBinder", "NodeDeclaredFeatures", preemption.PLUGIN_NAME}
-)
-"""Upstream's default plugins that are part of the queue and the loop, or that all nodes here satisfy; of them only
-preemption can be switched off.
-"""
+PASSIVE = frozenset({"SchedulingGates", "PrioritySort", "DefaultBinder", preemption.PLUGIN_NAME})
+"""Upstream's default plugins that are part of the queue and the loop; of them only preemption can be switched off."""
 KNOWN = frozenset(plugin.name for plugin in DEFAULT_PLUGINS) | PASSIVE
-FILTER_POINTS = ("preFilter", "filter")
-SCORE_POINTS = ("preScore", "score")
-OTHER_POINTS = ("preEnqueue", "queueSort", "reserve", "permit", "preBind", "bind", "postBind")
+POINTS: Mapping[str, str] = {
+    "preFilter": "filter",
+    "filter": "filter",
+    "preScore": "score",
+    "score": "score",
+    "postFilter": "postFilter",
+    "preEnqueue": "",
+    "queueSort": "queueSort",
+    "reserve": "",
+    "permit": "",
+    "preBind": "",
+    "bind": "bind",
+    "postBind": "",
+}
+"""Upstream's extension points -> those that make a difference here."""
+_JUDGES = frozenset(plugin.name for plugin in DEFAULT_PLUGINS) - {balanced_allocation.NAME, image_locality.NAME}
+_ALIKE = frozenset({"NodeUnschedulable", "NodeName", "TaintToleration"})
+_RANKERS = frozenset(
+    {"TaintToleration", "NodeAffinity", "NodeResourcesFit", "PodTopologySpread", "InterPodAffinity", "VolumeBinding"}
+) | {balanced_allocation.NAME}
+_CLAIMANTS = frozenset({volume_binding.NAME, dynamic_resources.NAME})
+EXTENDS: Mapping[str, frozenset[str]] = {
+    "preFilter": _JUDGES - _ALIKE,
+    "filter": _JUDGES,
+    "preScore": _RANKERS,
+    "score": _RANKERS | {image_locality.NAME, dynamic_resources.NAME},
+    "postFilter": frozenset({preemption.PLUGIN_NAME, dynamic_resources.NAME}),
+    "preEnqueue": frozenset({"SchedulingGates", preemption.PLUGIN_NAME, dynamic_resources.NAME}),
+    "queueSort": frozenset({"PrioritySort"}),
+    "reserve": _CLAIMANTS,
+    "permit": frozenset(),
+    "preBind": _CLAIMANTS,
+    "bind": frozenset({"DefaultBinder"}),
+    "postBind": frozenset(),
+}
+"""Extension point -> the plugins that can be enabled there."""
+INDISPENSABLE = {
+    "queueSort": 'only one queue sort plugin required for profile with scheduler name "{}", but got 0',
+    "bind": 'at least one bind plugin is needed for profile with scheduler name "{}"',
+}
 BIND_TIMEOUT_SECONDS = 600
 
 
@@ -64,27 +98,30 @@ class _Switches:
 
     on: dict[str, int | None] = field(default_factory=dict)
 
-    def apply(self, fields: Fields) -> None:
+    def apply(self, fields: Fields, point: str = "multiPoint") -> None:
         for item in fields.each("disabled"):
             name = item.text("name")
             item.raw("weight")
             item.end()
             if name == "*":
                 self.on.clear()
-            elif _known(item, name):
+            else:
                 self.on.pop(name, None)
+        seen: set[str] = set()
         for item in fields.each("enabled"):
             name, weight = item.text("name"), item.number("weight", 0)
             item.end()
-            if _known(item, name):
+            kind = f"{point[0].upper()}{point[1:]}Plugin"
+            if name not in KNOWN:
+                item.wrong("name", f'{kind} "{name}" does not exist')
+            elif name not in EXTENDS.get(point, KNOWN):
+                item.wrong("name", f'plugin "{name}" does not extend {kind} plugin')
+            elif name in seen:
+                item.wrong("name", f'plugin "{name}" already registered as "{kind}"')
+            else:
                 self.on[name] = weight or self.on.get(name)
+            seen.add(name)
         fields.end()
-
-
-def _known(fields: Fields, name: str) -> bool:
-    if name not in KNOWN:
-        fields.wrong("name", f'there is no plugin "{name}"')
-    return name in KNOWN
 
 
 def read(fields: Fields) -> Profile:
@@ -92,6 +129,9 @@ def read(fields: Fields) -> Profile:
     fields.number("percentageOfNodesToScore", 0, high=100)
     configured, preemption_args, bind_timeout = _configured(fields)
     points = _points(fields.inner("plugins"))
+    for point, problem in INDISPENSABLE.items():
+        if EXTENDS[point].isdisjoint(points[point].on):
+            fields.wrong("plugins", problem.format(name))
     fields.end()
     filters, scores, post = points["filter"], points["score"], points["postFilter"]
     plugins = [
@@ -111,12 +151,9 @@ def read(fields: Fields) -> Profile:
 def _points(fields: Fields) -> dict[str, _Switches]:
     everywhere = _Switches(dict.fromkeys(KNOWN))
     everywhere.apply(fields.inner("multiPoint"))
-    points = {point: _Switches(dict(everywhere.on)) for point in ("filter", "score", "postFilter")}
-    for point, names in (("filter", FILTER_POINTS), ("score", SCORE_POINTS), ("postFilter", ("postFilter",))):
-        for name in names:
-            points[point].apply(fields.inner(name))
-    for name in OTHER_POINTS:
-        _Switches().apply(fields.inner(name))
+    points = {point: _Switches(dict(everywhere.on)) for point in POINTS.values()}
+    for name, point in POINTS.items():
+        points[point].apply(fields.inner(name), name)
     fields.end()
     return points
 
@@ -129,7 +166,7 @@ def _configured(fields: Fields) -> tuple[dict[str, Plugin], PreemptionArgs, int]
         name, args = item.text("name"), item.inner("args")
         item.end()
         if name in seen:
-            item.wrong("name", f'duplicate plugin "{name}"')
+            item.wrong("name", f'Duplicate value: "{name}"')
         seen.add(name)
         plugin_args.check_type(args, name)
         if name in ARGS:
@@ -138,11 +175,15 @@ def _configured(fields: Fields) -> tuple[dict[str, Plugin], PreemptionArgs, int]
             preemption_args = plugin_args.preemption(args)
         elif name == volume_binding.NAME:
             bind_timeout = args.number("bindTimeoutSeconds", BIND_TIMEOUT_SECONDS)
+            if "shape" in args:
+                detail = "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring"
+                args.wrong("shape", f"Invalid value: {detail}")
             args.raw("shape")
         elif name == dynamic_resources.NAME:
             args.raw("filterTimeout")
             args.raw("bindingTimeout")
-        elif not _known(item, name):
+        elif name not in KNOWN:
+            item.wrong("name", f'there is no plugin "{name}"')
             continue
         args.end()
     return plugins, preemption_args, bind_timeout

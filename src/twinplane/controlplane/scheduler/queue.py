@@ -1,8 +1,9 @@
 """Pods that wait for a node: ready, backing off, or set aside until something that concerns them changes.
 
 Pure: times are passed in. As upstream's scheduling queue: ready pods leave by priority and then by time; a pod that
-failed waits for an event that could help it (see `hints`), and at least its back-off of 1 s doubling to 10 s; whatever
-is still set aside after five minutes is tried again anyway. Gated pods wait for nothing but their gates.
+failed waits for an event that could help it (see `hints`), and for its back-off of 1 s doubling to 10 s unless there is
+nothing else to try; whatever is still set aside after five minutes is tried again anyway. Gated pods wait for nothing
+but their gates.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from twinplane.controlplane.scheduler.shape import Pod, PodShape
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 10.0
 SET_ASIDE_MAX_SECONDS = 300.0
+HURRIED_MAX = 100
+"""Pods that are tried before their back-off ends when there is nothing else to try (upstream's PopFromBackoffQ). Where
+more are backing off, they wait: this scheduler shares its processor with the API server.
+"""
 
 
 class Place(Enum):
@@ -38,6 +43,8 @@ class Waiting:
     place: Place = Place.READY
     attempts: int = 0
     plugins: frozenset[str] = frozenset()
+    broken: bool = False
+    """The last attempt failed for no reason of the pod: its back-off is not cut short."""
     ticket: int = 0
     """Grows with every move; a heap entry with an older one is outdated."""
     kept_under: Class | None = None
@@ -89,14 +96,9 @@ class SchedulingQueue:
     def pop(self, now: float, limit: int) -> list[Pod]:
         """The next pods to try, at most `limit`. They leave the queue; report back those that fail."""
         self._flush(now)
-        found: list[Pod] = []
-        while self._ready and len(found) < limit:
-            *_, ticket, uid = heappop(self._ready)
-            waiting = self._waiting.get(uid)
-            if waiting is not None and waiting.ticket == ticket:
-                found.append(waiting.pod)
-                waiting.attempts += 1
-                waiting.ticket = -1
+        found = self._take(limit)
+        if not found and self._hurry(now):
+            found = self._take(limit)
         return found
 
     def failed(self, pod: Pod, plugins: frozenset[str], now: float) -> None:
@@ -104,13 +106,14 @@ class SchedulingQueue:
         waiting = self._waiting.get(pod.uid)
         if waiting is not None:
             waiting.plugins = plugins
+            waiting.broken = False
             waiting.since = now
             self._move(waiting, Place.SET_ASIDE, now)
 
     def retry(self, pod: Pod, now: float) -> None:
         """The attempt broke for no fault of the pod (its binding was refused, say): back off and try again."""
         waiting = self._waiting.setdefault(pod.uid, Waiting(pod, now, attempts=1))
-        waiting.since = now
+        waiting.since, waiting.broken = now, True
         self._move(waiting, Place.BACKING_OFF, now)
 
     def happened(self, happening: Happening, now: float) -> None:
@@ -150,6 +153,30 @@ class SchedulingQueue:
             if waiting.since + SET_ASIDE_MAX_SECONDS > now:
                 break
             self._move(waiting, Place.READY, now)
+
+    def _take(self, limit: int) -> list[Pod]:
+        found: list[Pod] = []
+        while self._ready and len(found) < limit:
+            *_, ticket, uid = heappop(self._ready)
+            waiting = self._waiting.get(uid)
+            if waiting is not None and waiting.ticket == ticket:
+                found.append(waiting.pod)
+                waiting.attempts += 1
+                waiting.ticket = -1
+        return found
+
+    def _hurry(self, now: float) -> bool:
+        """True when some need not wait for the end of their back-off."""
+        if len(self._backing_off) > HURRIED_MAX:
+            return False
+        hurried = [
+            waiting
+            for _, ticket, uid in self._backing_off
+            if (waiting := self._waiting.get(uid)) is not None and waiting.ticket == ticket and not waiting.broken
+        ]
+        for waiting in hurried:
+            self._move(waiting, Place.READY, now)
+        return bool(hurried)
 
     def _revive(self, waiting: Waiting, now: float) -> None:
         ended = self._backoff_end(waiting) <= now

@@ -27,11 +27,13 @@ def availability(node_count: int, counts: Mapping[str, int]) -> str:
     return f"0/{node_count} nodes are available: {', '.join(reasons)}."
 
 
-def of_claims(has_claims: bool, idle: str) -> str:
-    """What DynamicResources had to say: `idle` is the claim that gives up its devices."""
+def of_claims(has_claims: bool, idle: str, *, made: bool = False) -> str:
+    """What DynamicResources had to say: `idle` is the claim that gives up its devices; one `made` here goes."""
     if not has_claims:
         return NO_CLAIMS
-    return "deallocation of ResourceClaim completed" if idle else "still not schedulable"
+    if not idle:
+        return "still not schedulable"
+    return "deletion of ResourceClaim completed" if made else "deallocation of ResourceClaim completed"
 
 
 def unschedulable(node_count: int, counts: Mapping[str, int], preemption: str | None, claims: str = NO_CLAIMS) -> str:

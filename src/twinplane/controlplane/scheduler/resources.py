@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from twinplane.kubeclient.device_claims import IMPLICIT_RESOURCE
 from twinplane.kubeclient.quantity import milli, whole
 
 DEFAULT_MILLI_CPU = 100
@@ -30,6 +31,20 @@ class Requests:
     """Bytes, likewise."""
 
 
+class ExtendedUse(NamedTuple):
+    """One container's request for an extended resource, which a device may have to stand for."""
+
+    resource: str
+    amount: int
+    container: str
+    place: int
+    """Of the container among init containers and containers."""
+    passing: bool
+    """An init container that ends before the next one starts."""
+    request: str
+    """The name under which it is asked of a claim."""
+
+
 def amounts_of(quantities: Mapping[str, Any] | None) -> Amounts:
     return {
         name: milli(quantity) if name == "cpu" else whole(quantity) for name, quantity in (quantities or {}).items()
@@ -44,6 +59,26 @@ def pod_requests(spec: Mapping[str, Any]) -> Requests:
         scored_cpu=scored.get("cpu", 0),
         scored_memory=scored.get("memory", 0),
     )
+
+
+def extended_uses(spec: Mapping[str, Any]) -> tuple[ExtendedUse, ...]:
+    first = spec.get("initContainers") or ()
+    found: list[ExtendedUse] = []
+    for index, container in enumerate((*first, *(spec.get("containers") or ()))):
+        requests = (container.get("resources") or {}).get("requests")
+        if not requests:
+            continue
+        passing = index < len(first) and container.get("restartPolicy") != "Always"
+        for position, name in enumerate(sorted(requests)):
+            if is_extended(name) and (amount := whole(requests[name])):
+                request = f"container-{index}-request-{position}"
+                found.append(ExtendedUse(name, amount, container.get("name") or "", index, passing, request))
+    return tuple(found)
+
+
+def is_extended(name: str) -> bool:
+    """A resource that is not Kubernetes' own; the implicit one of a DeviceClass is extended as well."""
+    return ("/" in name and "kubernetes.io/" not in name) or name.startswith(IMPLICIT_RESOURCE)
 
 
 def _total(spec: Mapping[str, Any], defaults: Amounts) -> Amounts:

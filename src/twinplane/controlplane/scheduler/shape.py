@@ -23,9 +23,18 @@ from twinplane.controlplane.scheduler.requirements import (
     label_selector,
     node_term,
 )
-from twinplane.controlplane.scheduler.resources import Requests, pod_requests
-from twinplane.controlplane.scheduler.volumes import ClaimUse, DeviceUse, Disk, claim_uses, device_uses, disks
+from twinplane.controlplane.scheduler.resources import ExtendedUse, Requests, extended_uses, pod_requests
+from twinplane.controlplane.scheduler.volumes import (
+    ClaimUse,
+    DeviceUse,
+    Disk,
+    claim_uses,
+    device_uses,
+    disks,
+    image_volumes,
+)
 from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.declared_features import needed_to_run
 
 
 class Toleration(NamedTuple):
@@ -100,7 +109,9 @@ class PodShape:
     tolerations: tuple[Toleration, ...]
     host_ports: tuple[HostPort, ...]
     images: tuple[str, ...]
+    """Of all containers, as often as they name it, and of volumes."""
     container_count: int
+    """Init containers included."""
     spread: tuple[SpreadConstraint, ...]
     affinity: tuple[PodTerm, ...]
     anti_affinity: tuple[PodTerm, ...]
@@ -108,6 +119,10 @@ class PodShape:
     claims: tuple[ClaimUse, ...] = ()
     disks: tuple[Disk, ...] = ()
     device_claims: tuple[DeviceUse, ...] = ()
+    extended: tuple[ExtendedUse, ...] = ()
+    """Requests for extended resources, which a DeviceClass may back."""
+    features: frozenset[str] = frozenset()
+    """Of the node's kubelet, that the pod needs."""
     uid: str = ""
     """Of the one pod of this shape, when it has claims that belong to one pod."""
     node_name: str = ""
@@ -120,7 +135,12 @@ class PodShape:
     @property
     def is_personal(self) -> bool:
         """It names volumes or devices, which may be one pod's alone: see `Plugin.personal`."""
-        return bool(self.claims or self.disks or self.device_claims)
+        return bool(self.claims or self.disks or self.uses_devices)
+
+    @property
+    def uses_devices(self) -> bool:
+        """It has ResourceClaims, or is one pod's own shape with extended resources that come from devices."""
+        return bool(self.device_claims or (self.extended and self.uid))
 
     @property
     def claim_keys(self) -> tuple[str, ...]:
@@ -169,8 +189,11 @@ class Pod(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
-_SPEC_FIELDS = ("nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "overhead", "resources")
-_CONTAINER_FIELDS = ("resources", "ports", "image", "restartPolicy")
+_SPEC_FIELDS = (
+    *("nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "overhead", "resources"),
+    "hostUsers",
+)
+_CONTAINER_FIELDS = ("name", "resources", "ports", "image", "restartPolicy", "restartPolicyRules")
 
 
 class Shapes:
@@ -233,6 +256,7 @@ def _shape_key(body: Object) -> list[Any]:
         containers,
         [list(claim) for claim in claims],
         [(*disk[:2], sorted(disk.hosts), disk.shared) for disk in disks(spec)],
+        image_volumes(spec),
         [list(use) for use in devices],
         _sole_uid(metadata, claims, devices),
     ]
@@ -250,7 +274,7 @@ def _parse(body: Object) -> PodShape:
     affinity = spec.get("affinity") or {}
     nodes = affinity.get("nodeAffinity") or {}
     required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution")
-    containers = spec.get("containers") or []
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     claims = claim_uses(spec, metadata["name"])
     devices = device_uses(spec, body.get("status") or {})
     return PodShape(
@@ -269,7 +293,7 @@ def _parse(body: Object) -> PodShape:
         ),
         tolerations=tuple(_toleration(item) for item in spec.get("tolerations") or ()),
         host_ports=_host_ports(spec),
-        images=tuple(sorted({container.get("image") or "" for container in containers})),
+        images=tuple(sorted([*(each.get("image") or "" for each in containers), *image_volumes(spec)])),
         container_count=len(containers),
         spread=tuple(_spread(item, labels) for item in spec.get("topologySpreadConstraints") or ()),
         affinity=_required_terms(affinity.get("podAffinity"), namespace, labels),
@@ -279,6 +303,8 @@ def _parse(body: Object) -> PodShape:
         claims=claims,
         disks=disks(spec),
         device_claims=devices,
+        extended=extended_uses(spec),
+        features=needed_to_run(spec),
         uid=_sole_uid(metadata, claims, devices),
     )
 
@@ -316,11 +342,13 @@ def _spread(item: dict[str, Any], labels: Mapping[str, str]) -> SpreadConstraint
 def _with_keys(
     selector: Selector | None, keys: list[str] | None, labels: Mapping[str, str], operator: str
 ) -> Selector | None:
-    """`matchLabelKeys` (In) and `mismatchLabelKeys` (NotIn): the pod's own values join the selector."""
-    if selector is None:
-        return None
-    own = (Requirement(key, operator, frozenset((labels[key],))) for key in keys or () if key in labels)
-    return selector + tuple(own)
+    """`matchLabelKeys` (In) and `mismatchLabelKeys` (NotIn): the pod's own values join the selector, where the API
+    server has not put them there already.
+    """
+    if selector is None or not keys:
+        return selector
+    own = (Requirement(key, operator, frozenset((labels[key],))) for key in keys if key in labels)
+    return selector + tuple(requirement for requirement in own if requirement not in selector)
 
 
 def _pod_term(term: dict[str, Any], namespace: str, labels: Mapping[str, str], weight: int) -> PodTerm:

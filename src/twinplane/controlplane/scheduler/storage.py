@@ -7,9 +7,10 @@ once, so that no other pod is promised the same volume; they are taken back when
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
+from twinplane.controlplane.scheduler.capacity import Attached, Capacity
 from twinplane.controlplane.scheduler.requirements import (
     NodeTerm,
     Requirement,
@@ -29,7 +30,6 @@ NO_PROVISIONER = ("", "kubernetes.io/no-provisioner")
 EBS_DRIVER = "ebs.csi.aws.com"
 MIGRATED = {"kubernetes.io/aws-ebs": EBS_DRIVER, "awsElasticBlockStore": EBS_DRIVER}
 """In-tree names -> the CSI driver that does their work."""
-LIMIT_PREFIX = "attachable-volumes-csi-"
 
 Entry = TypeVar("Entry")
 
@@ -119,7 +119,13 @@ class Storage:
     classes: dict[str, StorageClass] = field(default_factory=dict)
     limits: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """Node name -> CSI driver -> volumes that can be attached, from CSINode."""
+    capacities: dict[str, Capacity] = field(default_factory=dict)
+    tracking: dict[str, bool] = field(default_factory=dict)
+    """CSI drivers whose volumes are made only where there is capacity for them."""
     version: int = 0
+    _attached: dict[str, Attached] = field(default_factory=dict)
+    _attached_to: dict[str, dict[str, Attached]] = field(default_factory=dict)
+    """The same by node."""
     _plans: dict[str, VolumePlan] = field(default_factory=dict)
 
     # What is known; None for what is gone -----------------------------------------------------------------------
@@ -136,6 +142,23 @@ class Storage:
 
     def set_limits(self, node: str, limits: Mapping[str, int] | None) -> bool:
         return self._replace(self.limits, node, limits)
+
+    def set_capacity(self, key: str, capacity: Capacity | None) -> bool:
+        return self._replace(self.capacities, key, capacity)
+
+    def set_tracking(self, driver: str, tracks: bool) -> bool:
+        return self._replace(self.tracking, driver, tracks or None)
+
+    def set_attached(self, name: str, attached: Attached | None) -> bool:
+        """`name` is the VolumeAttachment's."""
+        before = self._attached.get(name)
+        if not self._replace(self._attached, name, attached):
+            return False
+        if before is not None:
+            self._attached_to[before.node].pop(name, None)
+        if attached is not None:
+            self._attached_to.setdefault(attached.node, {})[name] = attached
+        return True
 
     def _replace(self, table: dict[str, Entry], key: str, entry: Entry | None) -> bool:
         if table.get(key) == entry:
@@ -160,7 +183,7 @@ class Storage:
 
     def copy(self) -> Storage:
         """For what-if questions: assumptions made on it are its own; the facts are shared and must be left alone."""
-        return Storage(self.claims, self.volumes, self.classes, self.limits, self.version, dict(self._plans))
+        return replace(self, _plans=dict(self._plans))
 
     def promised_volumes(self) -> dict[str, str]:
         """Volume name -> key of the claim it is promised to."""
@@ -173,6 +196,12 @@ class Storage:
     def waits_for_consumer(self, claim: Claim) -> bool:
         found = self.classes.get(claim.class_name)
         return found is not None and found.waits
+
+    def attached_to(self, node: str) -> set[tuple[str, str]]:
+        """(CSI driver, identity of the volume) of what is attached to a node, whether a pod uses it or not."""
+        attachments = self._attached_to.get(node, {}).values()
+        found = ((attached.driver, self.volumes.get(attached.volume)) for attached in attachments)
+        return {(driver, volume.handle) for driver, volume in found if volume is not None and volume.driver}
 
     def attachment(self, key: str) -> tuple[str, str] | None:
         """(CSI driver, identity of the volume) of a claim; None when no CSI driver attaches it."""

@@ -61,6 +61,11 @@ def claim_uses(spec: Mapping[str, Any], pod_name: str) -> tuple[ClaimUse, ...]:
     return tuple(found)
 
 
+def image_volumes(spec: Mapping[str, Any]) -> list[str]:
+    """References of the images that are mounted as volumes."""
+    return [(volume["image"] or {}).get("reference") or "" for volume in spec.get("volumes") or () if "image" in volume]
+
+
 def disks(spec: Mapping[str, Any]) -> tuple[Disk, ...]:
     found = []
     for volume in spec.get("volumes") or ():

@@ -70,6 +70,7 @@ class DecisionWriter:
         changes: dict[str, Any] = {}
         old = condition_of(current, "PodScheduled") or {}
         new = {"type": "PodScheduled", "status": "False", "reason": reason, "message": decision.message}
+        new |= _observed(current)
         if {key: old.get(key) for key in new} != new:
             since = old.get("lastTransitionTime") if old.get("status") == "False" else None
             new["lastTransitionTime"] = since or rfc3339(self._clock.now())
@@ -92,6 +93,7 @@ class DecisionWriter:
             "reason": "PreemptionByScheduler",
             "message": f"{preemptor.scheduler}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": rfc3339(self._clock.now()),
+            **_observed(self._lookup(victim.name, victim.namespace) or {}),
         }
         await self._patch_status(victim, {"conditions": [condition]})
         try:
@@ -126,3 +128,9 @@ class DecisionWriter:
             metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
             regarding = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
         self._events[scheduler].event(regarding, type, reason, message)
+
+
+def _observed(pod: Object) -> dict[str, Any]:
+    """Of which generation a condition speaks."""
+    generation = (pod.get("metadata") or {}).get("generation")
+    return {"observedGeneration": generation} if generation else {}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from twinplane.dataplane.kubelet.containers.resources import Amounts, pod_requests
 from twinplane.dataplane.kubelet.pods.spec import all_containers, is_static
 from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.declared_features import needed_to_run
 from twinplane.kubeclient.meta import labels_of
 from twinplane.kubeclient.node_fit import matches_node, untolerated
 from twinplane.kubeclient.quantity import milli, whole
@@ -34,6 +35,10 @@ SAFE_SYSCTLS = frozenset(
 )
 
 
+FEATURES = ("ExtendWebSocketsToKubelet",)
+"""What the node declares, of the features that API server and scheduler ask for (KEP-5328): what this kubelet does."""
+
+
 class Refusal(NamedTuple):
     reason: str
     message: str
@@ -52,7 +57,7 @@ class NodeState(NamedTuple):
 
 
 def refusal(pod: Object, there: NodeState) -> Refusal | None:
-    checks = (_operating_system, _sysctls, _resources, _placement, _host_ports)
+    checks = (_operating_system, _features, _sysctls, _resources, _placement, _host_ports)
     return next((found for check in checks if (found := check(pod, there)) is not None), None)
 
 
@@ -65,6 +70,13 @@ def _operating_system(pod: Object, there: NodeState) -> Refusal | None:
         text = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"
         return Refusal("PodOSSelectorNodeLabelDoesNotMatch", text)
     return None
+
+
+def _features(pod: Object, there: NodeState) -> Refusal | None:
+    missing = sorted(needed_to_run(pod["spec"]).difference(FEATURES))
+    if not missing:
+        return None
+    return Refusal("PodFeatureUnsupported", f"Pod requires node features that are not available: {', '.join(missing)}")
 
 
 def _sysctls(pod: Object, there: NodeState) -> Refusal | None:
@@ -86,6 +98,9 @@ def _resources(pod: Object, there: NodeState) -> Refusal | None:
     wanted = {name: amount for name, amount in pod_requests(pod).items() if amount}
     held = [pod_requests(other) for other in there.pods] if wanted else []
     for name, amount in wanted.items():
+        if "/" in name and name not in there.allocatable:
+            # An extended resource that others keep account of: the kubelet knows nothing of it.
+            continue
         text = there.allocatable.get(name, "0")
         available = milli(text) if name == "cpu" else whole(text)
         used = sum(other.get(name, 0) for other in held)

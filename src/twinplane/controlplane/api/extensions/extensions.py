@@ -5,12 +5,12 @@ The composition root makes it once the server is there, and keeps `running` arou
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 
 from twinplane.controlplane.admission.contract import ObjectReader
-from twinplane.controlplane.api.extensions.aggregation.services import Aggregator
+from twinplane.controlplane.api.extensions.aggregation.services import Aggregator, OwnGroup
 from twinplane.controlplane.api.extensions.customresources.controller import CustomResources
 from twinplane.controlplane.api.extensions.customresources.conversion import WebhookConverter
 from twinplane.controlplane.api.extensions.dialing import Dialer, EndpointResolver, ServiceResolver
@@ -23,7 +23,10 @@ Certificate = Callable[[], tuple[str, str]]
 
 
 class ApiExtensions:
-    """`client` acts for the server itself. `resolve` finds the address of a Service; by default its endpoints'."""
+    """`client` acts for the server itself. `resolve` finds the address of a Service; by default its endpoints'.
+
+    `own` are aggregated groups, by name of their APIService, that a part of this process answers for.
+    """
 
     def __init__(
         self,
@@ -34,12 +37,15 @@ class ApiExtensions:
         certificate: Certificate | None = None,
         resolve: ServiceResolver | None = None,
         random: Random | None = None,
+        own: Mapping[str, OwnGroup] | None = None,
     ) -> None:
         runtime = server.runtime
         random = random or runtime.random
         self._server = server
         self._dialer = Dialer(resolve or EndpointResolver(reader, random), certificate)
-        self.aggregator = Aggregator(runtime.cache, runtime.registry, client, runtime.clock, self._dialer)
+        self.aggregator = Aggregator(
+            runtime.cache, runtime.registry, client, runtime.clock, self._dialer, own=own or {}
+        )
         self.custom_resources = CustomResources(
             runtime, client, lambda definition: WebhookConverter(definition, self._dialer, random)
         )

@@ -144,6 +144,9 @@ system:kube-scheduler
   read  resource.k8s.io:deviceclasses,resourceclaims,resourceslices
   patch,update  resource.k8s.io:resourceclaims,resourceclaims/status
   update  pods/finalizers
+  create,delete  resource.k8s.io:resourceclaims
+  read  resource.k8s.io:devicetaintrules
+  patch,update  resource.k8s.io:resourceclaims/binding
 system:persistent-volume-provisioner
   create,delete,get,list,watch  persistentvolumes
   get,list,update,watch  persistentvolumeclaims

@@ -49,6 +49,8 @@ device-taint-eviction-controller
   patch,update  pods/status
   read  resource.k8s.io:deviceclasses,resourceclaims,resourceslices
   create,patch,update  +events.k8s.io:events
+  patch,update  resource.k8s.io:devicetaintrules/status
+  read  resource.k8s.io:devicetaintrules
 disruption-controller
   read  apps+extensions:deployments
   read  apps+extensions:replicasets

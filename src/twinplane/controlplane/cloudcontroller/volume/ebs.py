@@ -78,6 +78,31 @@ def create_parameters(claim: Object, storage_class: Object, zone: str, cluster: 
     return result
 
 
+def modify_parameters(attributes_class: Object) -> dict[str, Any]:
+    """Of ec2:ModifyVolume, of a VolumeAttributesClass. Raises `Unbuildable`."""
+    given = {key.lower(): str(value) for key, value in (attributes_class.get("parameters") or {}).items()}
+    result: dict[str, Any] = {}
+    for key, value in given.items():
+        if key == "type":
+            result["VolumeType"] = value
+        elif key in ("iops", "throughput"):
+            if not value.isdigit():
+                raise Unbuildable(f'Could not parse {key.upper() if key == "iops" else key} "{value}"')
+            result[key.capitalize()] = int(value)
+        elif not key.startswith(TAG_PARAMETER):
+            raise Unbuildable(f"Invalid mutable parameter key: {key}")
+    return result
+
+
+def with_attributes(storage_class: Object, attributes_class: Object | None) -> Object:
+    """The class with the parameters that a VolumeAttributesClass says otherwise."""
+    if attributes_class is None:
+        return storage_class
+    parameters = {key.lower(): value for key, value in (storage_class.get("parameters") or {}).items()}
+    changed = {key.lower(): value for key, value in (attributes_class.get("parameters") or {}).items()}
+    return {**storage_class, "parameters": parameters | changed}
+
+
 def _tags(claim: Object, cluster: str) -> dict[str, str]:
     name = volume_name(claim)
     return {
@@ -130,6 +155,7 @@ def persistent_volume(claim: Object, storage_class: Object, volume: Mapping[str,
         "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
         "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
         "storageClassName": name_of(storage_class),
+        "volumeAttributesClassName": claim["spec"].get("volumeAttributesClassName") or None,
         "volumeMode": mode,
     }
     metadata = {"name": volume_name(claim), "annotations": {PROVISIONED_BY: DRIVER}}

@@ -1,4 +1,5 @@
-"""Makes and deletes the EBS volumes of claims, as the EBS CSI driver's provisioner does; `growing` lets them grow.
+"""Makes and deletes the EBS volumes of claims, as the EBS CSI driver's provisioner does; `growing` lets them grow,
+`attributes` makes them faster.
 
 A cluster has this driver from the start, with a CSIDriver object that says so (`ebs.BUILT_IN`). Whoever installs the
 driver itself replaces that object, and from then on this controller does nothing.
@@ -10,6 +11,7 @@ from typing import Any
 
 from twinplane.controlplane.cloudcontroller.aws import Aws, AwsError, Unbuildable
 from twinplane.controlplane.cloudcontroller.volume import ebs
+from twinplane.controlplane.cloudcontroller.volume.attributes import Attributes, wanted_class
 from twinplane.controlplane.cloudcontroller.volume.growing import BY_VOLUME, Growing, attached_volume
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.persistentvolume.volumes import (
@@ -54,10 +56,11 @@ class VolumeProvisioner:
         self._attachments = context.informers.of(VOLUME_ATTACHMENTS)
         self._attachments.add_index(BY_VOLUME, attached_volume)
         self._growing = Growing(context, aws)
+        self._attributes = Attributes(context, aws)
 
     def watch(self, enqueue: Enqueue) -> None:
         def claim_changed(old: Object | None, new: Object | None) -> None:
-            if new is not None and (_is_ours(new) or wants_to_grow(new)):
+            if new is not None and (_is_ours(new) or wants_to_grow(new) or wanted_class(new)):
                 enqueue(Key(namespace_of(new), name_of(new), CLAIM))
 
         def volume_changed(old: Object | None, new: Object | None) -> None:
@@ -79,6 +82,8 @@ class VolumeProvisioner:
         if claim["spec"].get("volumeName"):
             if wants_to_grow(claim):
                 await self._growing.grow(claim)
+            elif wanted_class(claim):
+                return await self._attributes.change(claim)
         elif _is_ours(claim):
             await self._provision(claim)
         return None
@@ -89,6 +94,7 @@ class VolumeProvisioner:
         storage_class = self._classes.get(class_of(claim))
         if storage_class is None or self._volumes.get(ebs.volume_name(claim)) is not None:
             return
+        storage_class = await self._with_attributes(claim, storage_class)
         selected = annotations_of(claim).get(SELECTED_NODE)
         if selected is None and waits_for_consumer(storage_class):
             return
@@ -113,6 +119,18 @@ class VolumeProvisioner:
                 raise
         message = f"Successfully provisioned volume {name_of(body)}"
         self._events.event(claim, "Normal", "ProvisioningSucceeded", message)
+
+    async def _with_attributes(self, claim: Object, storage_class: Object) -> Object:
+        """Raises `ApiError` while the VolumeAttributesClass that the claim asks for is not there."""
+        name = claim["spec"].get("volumeAttributesClassName")
+        if not name:
+            return storage_class
+        found = await self._attributes.of(name)
+        if found is None:
+            message = f'failed to provision volume: VolumeAttributesClass "{name}" of {ebs.DRIVER} not found'
+            self._events.event(claim, "Warning", "ProvisioningFailed", message)
+            raise ApiError("ServiceUnavailable", message)
+        return ebs.with_attributes(storage_class, found)
 
     async def _ensure(self, claim: Object, storage_class: Object, zone: str) -> dict[str, Any]:
         """The claim's volume, which a reconcile that was interrupted may have made already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -67,7 +67,7 @@ class CronJobController:
         if cron_job is None or is_deleting(cron_job):
             return None
         jobs = controlled(self._jobs, cron_job)
-        status = self._status(cron_job, jobs)
+        status = await self._status(cron_job, jobs)
         await self._clean_up(cron_job, jobs)
         again = None
         if not cron_job["spec"].get("suspend"):
@@ -75,10 +75,13 @@ class CronJobController:
         await write_status(self._client, CRON_JOBS, cron_job, without_zeros(status))
         return again
 
-    def _status(self, cron_job: Object, jobs: Sequence[Object]) -> dict[str, Any]:
+    async def _status(self, cron_job: Object, jobs: Sequence[Object]) -> dict[str, Any]:
         before = cron_job.get("status") or {}
+        active = list(before.get("active") or [])
+        known = {entry["uid"] for entry in active}
         running = sorted((job for job in jobs if not _is_finished(job)), key=name_of)
-        known = {entry["uid"] for entry in before.get("active") or []}
+        if any(uid_of(job) not in known for job in running):
+            known |= await self._forgotten(cron_job, [job for job in running if uid_of(job) not in known])
         for job in jobs:
             if uid_of(job) in known and _is_finished(job):
                 how = "Complete" if condition_is(job, "Complete") else "Failed"
@@ -87,10 +90,42 @@ class CronJobController:
         ends = [time_of(job["status"].get("completionTime")) for job in jobs if condition_is(job, "Complete")]
         latest = max([time_of(before.get("lastSuccessfulTime")), *ends])
         return {
-            "active": [_reference(job) for job in running],
+            "active": [
+                *(_reference(job) for job in running if uid_of(job) in known),
+                *await self._unseen(cron_job, active, {uid_of(job) for job in jobs}),
+            ],
             "lastScheduleTime": before.get("lastScheduleTime"),
             "lastSuccessfulTime": rfc3339(latest) if latest else None,
         }
+
+    async def _forgotten(self, cron_job: Object, jobs: Sequence[Object]) -> set[str]:
+        """Which of the Jobs are our own, of which the cache does not know yet. Others (of `kubectl create job --from`,
+        say) are told, and left alone.
+        """
+        latest = await self._client.get(CRON_JOBS, name_of(cron_job), namespace_of(cron_job))
+        ours = {entry["uid"] for entry in (latest.get("status") or {}).get("active") or []}
+        for job in jobs:
+            if uid_of(job) not in ours:
+                message = f"Saw a job that the controller did not create or forgot: {name_of(job)}"
+                self._events.event(cron_job, "Warning", "UnexpectedJob", message)
+        return ours
+
+    async def _unseen(self, cron_job: Object, active: Sequence[Object], seen: Collection[str]) -> list[Object]:
+        """Active Jobs that the cache has not: those that are there after all stay active, the others are told."""
+        found = []
+        for reference in active:
+            if reference["uid"] in seen:
+                continue
+            try:
+                await self._client.get(JOBS, reference["name"], namespace_of(cron_job))
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+                message = f"Active job went missing: {reference['name']}"
+                self._events.event(cron_job, "Normal", "MissingJob", message)
+            else:
+                found.append(reference)
+        return found
 
     async def _follow_schedule(self, cron_job: Object, jobs: Sequence[Object], status: dict[str, Any]) -> float | None:
         now = self._clock.now()
@@ -110,17 +145,19 @@ class CronJobController:
             message = f"Missed scheduled time to start a job: {text}"
             self._events.event(cron_job, "Warning", "MissSchedule", message)
             return wait
-        running = [job for job in jobs if not _is_finished(job)]
-        if any(_scheduled_at(job) == due for job in jobs):
-            status["lastScheduleTime"] = rfc3339(due)
+        done = next((job for job in jobs if _scheduled_at(job) == due), None)
+        if done is not None:
+            _note(status, done, due)
             return wait
-        if running and spec.get("concurrencyPolicy") == "Forbid":
+        if status["active"] and spec.get("concurrencyPolicy") == "Forbid":
             message = "Not starting job because prior execution is running and concurrency policy is Forbid"
             self._events.event(cron_job, "Normal", "JobAlreadyActive", message)
             return wait
         if spec.get("concurrencyPolicy") == "Replace":
-            for job in running:
-                await self._delete(cron_job, job)
+            active = {entry["uid"] for entry in status["active"]}
+            for job in jobs:
+                if uid_of(job) in active:
+                    await self._delete(cron_job, job)
             status["active"] = []
         await self._start(cron_job, due, zone, status)
         return wait
@@ -188,7 +225,7 @@ class CronJobController:
                 raise
         else:
             self._events.event(cron_job, "Normal", "SuccessfulCreate", f"Created job {name_of(job)}")
-            status["active"] = [*status["active"], _reference(job)]
+            _note(status, job, due)
         status["lastScheduleTime"] = rfc3339(due)
 
     async def _clean_up(self, cron_job: Object, jobs: Sequence[Object]) -> None:
@@ -207,9 +244,17 @@ class CronJobController:
             await self._client.delete(JOBS, name_of(job), namespace_of(job), propagation_policy="Background")
         except ApiError as error:
             if error.code != 404:
+                self._events.event(cron_job, "Warning", "FailedDelete", f"Deleted job: {error.message}")
                 raise
         else:
             self._events.event(cron_job, "Normal", "SuccessfulDelete", f"Deleted job {name_of(job)}")
+
+
+def _note(status: dict[str, Any], job: Object, due: float) -> None:
+    """That this is the Job of a start."""
+    status["lastScheduleTime"] = rfc3339(due)
+    if not _is_finished(job) and all(entry["uid"] != uid_of(job) for entry in status["active"]):
+        status["active"] = [*status["active"], _reference(job)]
 
 
 def _zone(name: str | None) -> tzinfo:

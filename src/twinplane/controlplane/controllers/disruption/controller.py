@@ -44,6 +44,15 @@ DELETION_TIMEOUT_SECONDS = 120.0
 """An eviction that was allowed and has led to no deletion by then counts no more."""
 
 
+RETRY_SECONDS = 10.0
+"""Until owners that are not known, or have no scale, are looked for again."""
+UNMANAGED = (
+    "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of "
+    "the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please "
+    'set ".spec.minAvailable" field of the PDB to an integer value.'
+)
+
+
 class ScaleUnknownError(Exception):
     """The message is that of the SyncFailed condition."""
 
@@ -56,6 +65,7 @@ class DisruptionController:
         self._client = context.client
         self._scales = scales
         self._clock = context.clock
+        self._events = context.events
         self._budgets = context.informers.of(POD_DISRUPTION_BUDGETS)
         self._pods = context.informers.of(PODS)
         self._owners: dict[str, Informer] = {
@@ -93,15 +103,25 @@ class DisruptionController:
             owners.add_handler(owner_changed)
 
     def _enqueue_budgets(self, pod: Object, enqueue: Enqueue) -> None:
-        for budget in selecting(self._budgets, pod):
-            if selector_of(budget["spec"].get("selector")).matches(labels_of(pod)):
-                enqueue(key_of(budget))
+        found = [
+            budget
+            for budget in selecting(self._budgets, pod)
+            if selector_of(budget["spec"].get("selector")).matches(labels_of(pod))
+        ]
+        for budget in found:
+            enqueue(key_of(budget))
+        if len(found) > 1 and uid_of(pod):
+            of = f'Pod "{namespace_of(pod)}"/"{name_of(pod)}"'
+            message = f'{of} matches multiple PodDisruptionBudgets.  Chose "{name_of(found[0])}" arbitrarily.'
+            self._events.event(pod, "Warning", "MultiplePodDisruptionBudgets", message)
 
     async def reconcile(self, key: Key) -> float | None:
         budget = self._budgets.get(key.name, key.namespace)
         if budget is None or is_deleting(budget):
             return None
         pods = selected(self._pods, key.namespace, budget["spec"].get("selector"))
+        if not pods:
+            self._events.event(budget, "Normal", "NoPods", "No matching pods found")
         now = self._clock.now()
         disrupted, again = _still_disrupted(budget, pods, now)
         healthy = sum(is_ready(pod) and not is_deleting(pod) and name_of(pod) not in disrupted for pod in pods)
@@ -111,8 +131,10 @@ class DisruptionController:
         except ScaleUnknownError as error:
             condition = _condition("False", "SyncFailed", str(error), budget, now)
             status = {**before, "disruptionsAllowed": 0, "conditions": with_condition(conditions_of(budget), condition)}
+            message = f"Failed to calculate the number of expected pods: {error}"
+            self._events.event(budget, "Warning", "CalculateExpectedPodCountFailed", message)
             await write_status(self._client, POD_DISRUPTION_BUDGETS, budget, status)
-            return again
+            return min(again or RETRY_SECONDS, RETRY_SECONDS)
         allowed = max(0, healthy - desired) if expected > 0 else 0
         status = {
             "currentHealthy": healthy,
@@ -132,25 +154,29 @@ class DisruptionController:
         """(pods that should be there, pods that must be healthy)."""
         spec = budget["spec"]
         if spec.get("maxUnavailable") is not None:
-            expected = await self._scale_of_owners(pods)
+            expected = await self._scale_of_owners(budget, pods)
             return expected, max(0, expected - scaled(spec["maxUnavailable"], expected, round_up=True))
         minimum = spec.get("minAvailable", 1)
         if isinstance(minimum, int):
             return len(pods), minimum
-        expected = await self._scale_of_owners(pods)
+        expected = await self._scale_of_owners(budget, pods)
         return expected, scaled(minimum, expected, round_up=True)
 
-    async def _scale_of_owners(self, pods: Sequence[Object]) -> int:
+    async def _scale_of_owners(self, budget: Object, pods: Sequence[Object]) -> int:
+        if any(controller_of(pod) is None for pod in pods):
+            message = UNMANAGED.format(_shown(budget["spec"].get("selector")))
+            self._events.event(budget, "Warning", "UnmanagedPods", message)
         scales: dict[str, int] = {}
         for pod in pods:
             reference = controller_of(pod)
             if reference is None or reference["uid"] in scales:
                 continue
             found = await self._scale(reference, namespace_of(pod))
-            if found is not None:
-                # Also under the uid of the pod's own controller, so that the next pod of it costs nothing.
-                scales |= dict.fromkeys({reference["uid"]}, 0)
-                scales[found[0]] = found[1]
+            if found is None:
+                raise ScaleUnknownError(f'found no controllers for pod "{name_of(pod)}"')
+            # Also under the uid of the pod's own controller, so that the next pod of it costs nothing.
+            scales |= dict.fromkeys({reference["uid"]}, 0)
+            scales[found[0]] = found[1]
         return sum(scales.values())
 
     async def _scale(self, reference: dict[str, Any], namespace: str) -> tuple[str, int] | None:
@@ -184,6 +210,22 @@ class DisruptionController:
         if scale["metadata"].get("uid", reference["uid"]) != reference["uid"]:
             return None
         return reference["uid"], int((scale.get("spec") or {}).get("replicas", 0))
+
+
+def _shown(selector: Object | None) -> str:
+    """As Go prints a LabelSelector."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{each['key']},Operator:{each['operator']},"
+        f"Values:[{' '.join(each.get('values') or [])}],}},"
+        for each in selector.get("matchExpressions") or []
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 
 
 def _still_disrupted(budget: Object, pods: Sequence[Object], now: float) -> tuple[dict[str, str], float | None]:

@@ -163,6 +163,7 @@ class HorizontalPodAutoscalerController:
         spec = look.autoscaler["spec"]
         situation = Situation(
             key.namespace,
+            str(selector),
             current,
             int((scale.get("status") or {}).get("replicas", 0)),
             self._checked_pods(key, selector),

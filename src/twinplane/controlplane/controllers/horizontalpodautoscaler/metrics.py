@@ -17,7 +17,9 @@ from twinplane.kubeclient.meta import name_of, time_of
 from twinplane.kubeclient.selectors import selector_of
 
 POD_METRICS = Resource("metrics.k8s.io", "v1beta1", "pods", "PodMetrics", True)
-CUSTOM = ("custom.metrics.k8s.io", "v1beta2")
+CUSTOM = "custom.metrics.k8s.io"
+CUSTOM_VERSIONS = ("v1beta2", "v1beta1")
+"""The first one that is served; what is read of them is the same."""
 EXTERNAL = ("external.metrics.k8s.io", "v1beta1")
 METRIC_WINDOW_SECONDS = 60.0
 """Over which a sample is taken, where the API does not say."""
@@ -40,14 +42,18 @@ class MetricsError(Exception):
     """The message goes into conditions and events."""
 
 
+class _NotServed(MetricsError):
+    """Nobody has this API, or not in this version."""
+
+
 class MetricsReader(Protocol):
     """Every method raises `MetricsError`, also when there is nothing to return."""
 
-    async def resource(self, namespace: str, resource: str, container: str = "") -> Samples:
-        """Usage of all pods of a namespace: of one container, or of all containers that a pod has."""
+    async def resource(self, namespace: str, selector: str, resource: str, container: str = "") -> Samples:
+        """Usage of the selected pods: of one container, or of all containers that a pod has."""
         ...
 
-    async def pods(self, namespace: str, metric: Mapping[str, Any]) -> Samples: ...
+    async def pods(self, namespace: str, selector: str, metric: Mapping[str, Any]) -> Samples: ...
 
     async def object(self, namespace: str, described: Mapping[str, Any], metric: Mapping[str, Any]) -> int: ...
 
@@ -60,9 +66,11 @@ class MetricsApi:
     def __init__(self, client: KubeClient, resource_of: Callable[[str, str], Resource]) -> None:
         self._client = client
         self._resource_of = resource_of
+        self._custom_version = CUSTOM_VERSIONS[0]
 
-    async def resource(self, namespace: str, resource: str, container: str = "") -> Samples:
-        items = await self._items("resource", POD_METRICS, "", namespace, "pods.metrics.k8s.io")
+    async def resource(self, namespace: str, selector: str, resource: str, container: str = "") -> Samples:
+        query = {"labelSelector": selector}
+        items = await self._items("resource", POD_METRICS, "", namespace, subject="pods.metrics.k8s.io", query=query)
         found: Samples = {}
         for item in items:
             value = _usage(item, resource, container)
@@ -71,8 +79,8 @@ class MetricsApi:
                 found[name_of(item)] = Sample(value, time_of(item.get("timestamp")), window)
         return found
 
-    async def pods(self, namespace: str, metric: Mapping[str, Any]) -> Samples:
-        items = await self._custom(namespace, Resource("", "v1", "pods", "Pod", True), "*", metric)
+    async def pods(self, namespace: str, selector: str, metric: Mapping[str, Any]) -> Samples:
+        items = await self._custom(namespace, Resource("", "v1", "pods", "Pod", True), "*", metric, selector)
         return {
             item["describedObject"]["name"]: Sample(
                 quantity.milli(item["value"]),
@@ -92,38 +100,58 @@ class MetricsApi:
 
     async def external(self, namespace: str, metric: Mapping[str, Any]) -> list[int]:
         resource = Resource(*EXTERNAL, metric["name"], "ExternalMetricValueList", True)
-        items = await self._items("external", resource, "", namespace, f"{metric['name']}.{EXTERNAL[0]}")
-        selector = selector_of(metric.get("selector") or {})
-        values = [quantity.milli(item["value"]) for item in items if selector.matches(item.get("metricLabels") or {})]
-        if not values:
-            raise MetricsError("no metrics returned from external metrics API")
-        return values
+        query = {"labelSelector": _selector(metric)}
+        items = await self._items(
+            "external", resource, "", namespace, subject=f"{metric['name']}.{EXTERNAL[0]}", query=query
+        )
+        return [quantity.milli(item["value"]) for item in items]
 
-    async def _custom(self, namespace: str, described: Resource, name: str, metric: Mapping[str, Any]) -> list[Object]:
-        if metric.get("selector"):
-            raise MetricsError("unable to fetch metrics from custom metrics API: metric selectors are not supported")
+    async def _custom(
+        self, namespace: str, described: Resource, name: str, metric: Mapping[str, Any], selector: str = ""
+    ) -> list[Object]:
         plural = f"{described.plural}.{described.group}" if described.group else described.plural
         scope: str | None = namespace
         tail = f"{name}/{metric['name']}"
         if described.kind == "Namespace":
             scope, plural, tail = None, f"namespaces/{name}", f"metrics/{metric['name']}"
-        resource = Resource(*CUSTOM, plural, "MetricValueList", described.namespaced)
-        return await self._items("custom", resource, tail, scope, f"{plural}.{CUSTOM[0]}")
+        query = {"labelSelector": selector, "metricLabelSelector": _selector(metric)}
+        resource = Resource(CUSTOM, self._custom_version, plural, "MetricValueList", described.namespaced)
+        try:
+            return await self._items("custom", resource, tail, scope, subject=f"{plural}.{CUSTOM}", query=query)
+        except _NotServed:
+            older = next(version for version in CUSTOM_VERSIONS if version != self._custom_version)
+            found = await self._items(
+                "custom", resource._replace(version=older), tail, scope, subject=f"{plural}.{CUSTOM}", query=query
+            )
+            self._custom_version = older
+            return found
 
     async def _items(
-        self, api: str, resource: Resource, name: str, namespace: str | None, subject: str
+        self,
+        api: str,
+        resource: Resource,
+        name: str,
+        namespace: str | None,
+        *,
+        subject: str,
+        query: Mapping[str, str],
     ) -> list[Object]:
+        unable = f"unable to fetch metrics from {api} metrics API"
         try:
-            answer = await self._client.get(resource, name, namespace)
+            answer = await self._client.get(resource, name, namespace, query=query)
         except ApiError as error:
-            text = error.message
             if error.code == 404 and not error.details:
                 text = f"the server could not find the requested resource (get {subject})"
-            raise MetricsError(f"unable to fetch metrics from {api} metrics API: {text}") from error
+                raise _NotServed(f"{unable}: {text}") from error
+            raise MetricsError(f"{unable}: {error.message}") from error
         items: list[Object] = answer.get("items") or []
         if not items:
             raise MetricsError(f"no metrics returned from {api} metrics API")
         return items
+
+
+def _selector(metric: Mapping[str, Any]) -> str:
+    return str(selector_of(metric.get("selector") or {}))
 
 
 def _usage(item: Object, resource: str, container: str) -> int | None:

@@ -68,7 +68,7 @@ async def _of_pods_resource(
             "invalid resource metric source: neither an average utilization target nor an average value target was set"
         )
     try:
-        samples = await reader.resource(situation.namespace, name, container)
+        samples = await reader.resource(situation.namespace, situation.selector, name, container)
     except MetricsError as error:
         what = "utilization" if average is None else "usage"
         text = f"failed to get {name} {what}: unable to get metrics for resource {name}: {error}"
@@ -98,7 +98,7 @@ async def _pods(reader: MetricsReader, source: Mapping[str, Any], situation: Sit
     metric = source["metric"]
     average = quantity.milli(source["target"]["averageValue"])
     try:
-        samples = await reader.pods(situation.namespace, metric)
+        samples = await reader.pods(situation.namespace, situation.selector, metric)
     except MetricsError as error:
         raise MetricsError(f"unable to get metric {metric['name']}: {error}") from error
     found = replicas.from_average(situation, average, samples, "")

@@ -38,6 +38,8 @@ class Situation:
     """What is scaled, as it is now. `wanted` replicas are those of its spec, `observed` those of its status."""
 
     namespace: str
+    selector: str
+    """Of `pods`, as a text."""
     wanted: int
     observed: int
     pods: Sequence[Object]
@@ -191,18 +193,24 @@ def from_total_per_pod(situation: Situation, target: int, value: int) -> Proposa
 
 
 def _request(pod: Object, resource: str, container: str) -> int:
-    """In thousandths: of all containers that run as long as the pod does, or of one."""
+    """In thousandths: of one container, of the pod itself where it says so, else of all that run as long as it does."""
     spec = pod["spec"]
+    of_pod = {} if container else (spec.get("resources") or {}).get("requests") or {}
+    if resource in of_pod:
+        return quantity.milli(of_pod[resource])
     lasting = [entry for entry in spec.get("initContainers") or [] if entry.get("restartPolicy") == "Always"]
-    total = 0
-    for entry in [*(spec.get("containers") or []), *lasting]:
-        if container and entry["name"] != container:
-            continue
-        request = ((entry.get("resources") or {}).get("requests") or {}).get(resource)
-        if request is None:
-            text = f"missing request for {resource} in container {entry['name']} of Pod {name_of(pod)}"
-            raise MetricsError(text)
-        total += quantity.milli(request)
-        if container:
-            break
-    return total
+    entries = [*(spec.get("containers") or []), *lasting]
+    if container:
+        entries = [entry for entry in entries if entry["name"] == container]
+        if not entries:
+            raise MetricsError(f"container {container} not found in Pod {name_of(pod)}")
+    requests = {
+        entry["name"]: ((entry.get("resources") or {}).get("requests") or {}).get(resource) for entry in entries
+    }
+    given = {name: request for name, request in requests.items() if request is not None}
+    if of_pod and not given:
+        raise MetricsError(f"missing pod-level request for {resource} in Pod {name_of(pod)}")
+    if not of_pod and len(given) < len(requests):
+        name = next(name for name in requests if name not in given)
+        raise MetricsError(f"missing request for {resource} in container {name} of Pod {name_of(pod)}")
+    return sum(map(quantity.milli, given.values()))

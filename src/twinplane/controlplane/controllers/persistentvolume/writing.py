@@ -87,15 +87,19 @@ class Writing:
         return await self._client.update(PERSISTENT_VOLUMES, {**volume, "status": status}, subresource="status")
 
     async def claim_phase(self, claim: Object, phase: str, volume: Object | None = None) -> Object:
-        """Size and modes are taken over when a claim becomes bound, never later: it may be growing."""
+        """Size and class are taken over when a claim becomes bound, never later: they may be about to change."""
         status = dict(claim.get("status") or {})
         if volume is not None:
             if status.get("phase") != "Bound":
                 status["capacity"] = dict(volume["spec"].get("capacity") or {})
+                attributes = volume["spec"].get("volumeAttributesClassName")
+                if attributes:
+                    status["currentVolumeAttributesClassName"] = attributes
             status["accessModes"] = list(volume["spec"].get("accessModes") or [])
         else:
             status.pop("accessModes", None)
             status.pop("capacity", None)
+            status.pop("currentVolumeAttributesClassName", None)
         status["phase"] = phase
         if status == (claim.get("status") or {}):
             return claim

@@ -6,6 +6,9 @@ same delay before a node counts as gone, so an idle cluster costs nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from twinplane.clock import Clock, rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.ownership import key_of
@@ -31,6 +34,12 @@ CHECK_SECONDS = 20.0
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _SURPLUS = Key("", "", "terminated")
 _TERMINATED = "terminated"
+_NODE_GONE = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "DeletionByPodGC",
+    "message": "PodGC: node no longer exists",
+}
 
 
 class PodGarbageCollector:
@@ -60,6 +69,11 @@ class PodGarbageCollector:
                 enqueue(_SURPLUS)
             if is_deleting(new) and not node:
                 enqueue(Key(*key_of(new)[:2], "pod"))
+            if node and is_deleting(new) and (old is None or not is_deleting(old)):
+                holder = self._nodes.get(node)
+                if holder is not None and _is_out_of_service(holder):
+                    # Taint eviction deletes the pods after the taint was seen: their node is looked at once more.
+                    enqueue(Key("", node, "node"))
 
         def node_changed(old: Object | None, new: Object | None) -> None:
             changed = new or old
@@ -97,12 +111,14 @@ class PodGarbageCollector:
     async def _collect_unscheduled(self, key: Key) -> float | None:
         pod = self._pods.get(key.name, key.namespace)
         if pod is not None and is_deleting(pod) and not pod["spec"].get("nodeName"):
+            await self._mark_failed(pod)
             await self._remove(pod)
         return None
 
     async def _collect_out_of_service(self, node: str) -> None:
         for pod in self._pods.by_index(BY_NODE, node):
             if is_deleting(pod):
+                await self._mark_failed(pod)
                 await self._remove(pod)
 
     async def _collect_of_missing_node(self, node: str) -> float | None:
@@ -117,7 +133,7 @@ class PodGarbageCollector:
         if await self._node_exists(node):
             return CHECK_SECONDS
         for pod in pods:
-            await self._mark_disrupted(pod)
+            await self._mark_failed(pod, why=_NODE_GONE)
             await self._remove(pod)
         return CHECK_SECONDS
 
@@ -130,18 +146,14 @@ class PodGarbageCollector:
             raise
         return True
 
-    async def _mark_disrupted(self, pod: Object) -> None:
+    async def _mark_failed(self, pod: Object, *, why: Mapping[str, str] | None = None) -> None:
         """A pod that did not finish by itself is Failed, for Jobs with a pod failure policy."""
         if is_terminal(pod):
             return
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists",
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }
-        status = {"phase": "Failed", "conditions": with_condition(conditions_of(pod), condition)}
+        status: dict[str, Any] = {"phase": "Failed"}
+        if why is not None:
+            condition = {**why, "lastTransitionTime": rfc3339(self._clock.now())}
+            status["conditions"] = with_condition(conditions_of(pod), condition)
         try:
             await self._client.patch(PODS, name_of(pod), {"status": status}, namespace_of(pod), subresource="status")
         except ApiError as error:

@@ -34,6 +34,14 @@ def names_of(pod: Object) -> Iterator[str]:
             yield name
 
 
+def all_names_of(pod: Object) -> Iterator[str]:
+    """Also of the claim that the scheduler has made for its extended resources."""
+    yield from names_of(pod)
+    made = ((pod.get("status") or {}).get("extendedResourceClaimStatus") or {}).get("resourceClaimName")
+    if made:
+        yield made
+
+
 def is_done(pod: Object) -> bool:
     """It will not use its claims, or not any more."""
     return is_terminal(pod) or (is_deleting(pod) and not pod["spec"].get("nodeName"))

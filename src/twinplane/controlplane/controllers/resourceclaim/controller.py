@@ -8,6 +8,7 @@ from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.ownership import key_of
 from twinplane.controlplane.controllers.podcontrol import is_namespace_terminating
 from twinplane.controlplane.controllers.resourceclaim.claims import (
+    all_names_of,
     claim_from,
     entries_of,
     entry_of,
@@ -17,6 +18,7 @@ from twinplane.controlplane.controllers.resourceclaim.claims import (
     statuses_of,
 )
 from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.device_claims import FINALIZER, consumer
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import (
     controller_of,
@@ -29,7 +31,6 @@ from twinplane.kubeclient.meta import (
 )
 from twinplane.kubeclient.resources import PODS, RESOURCE_CLAIM_TEMPLATES, RESOURCE_CLAIMS
 
-FINALIZER = "resource.kubernetes.io/delete-protection"
 _BY_CLAIM = "resource claim"
 _BY_TEMPLATE = "resource claim template"
 _BY_OWNER = "pod that it was made for"
@@ -55,14 +56,15 @@ class ResourceClaimController:
         def pod_changed(old: Object | None, new: Object | None) -> None:
             pod = new or old
             assert pod is not None
-            if not entries_of(pod):
+            entries = pod["spec"].get("resourceClaims")
+            if not entries and "extendedResourceClaimStatus" not in (pod.get("status") or {}):
                 return
             if new is None:
                 self._made.pop(uid_of(pod), None)
             if new is None or is_done(new):
-                for name in names_of(pod):
+                for name in all_names_of(pod):
                     enqueue(Key(namespace_of(pod), name, RESOURCE_CLAIMS.kind))
-            elif not is_deleting(new):
+            elif entries and not is_deleting(new):
                 enqueue(key_of(new))
 
         def claim_changed(old: Object | None, new: Object | None) -> None:
@@ -163,8 +165,7 @@ class ResourceClaimController:
             status = claim.get("status") or {}
             reserved = status.get("reservedFor") or []
             if status.get("allocation") and all(entry["uid"] != uid_of(pod) for entry in reserved):
-                consumer = {"resource": "pods", "name": name_of(pod), "uid": uid_of(pod)}
-                await self._write_status(claim, {**status, "reservedFor": [*reserved, consumer]})
+                await self._write_status(claim, {**status, "reservedFor": [*reserved, consumer(pod)]})
 
     # Claims that nobody uses ------------------------------------------------------------------------------------
 

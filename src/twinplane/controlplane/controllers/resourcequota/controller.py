@@ -1,4 +1,5 @@
-"""Gives back quota: counts anew what a namespace uses when something in it was deleted or a quota was changed.
+"""Gives back quota: counts anew what a namespace uses when something in it was deleted, or changed into something that
+may use less, or a quota was changed.
 
 Admission charges quotas as objects are made; a count here on every creation would only race with it. Types are followed
 from the first quota on that counts them, so a cluster without quotas pays nothing.
@@ -16,10 +17,18 @@ from twinplane.controlplane.controllers.pods import is_terminal
 from twinplane.controlplane.controllers.status import write_status
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.meta import is_deleting, namespace_of
-from twinplane.kubeclient.resources import PODS, RESOURCE_QUOTAS
+from twinplane.kubeclient.resources import (
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    RESOURCE_CLAIMS,
+    RESOURCE_QUOTAS,
+    SERVICES,
+)
 
 RECOUNT_SECONDS = 1.0
 """Deletions come in bursts, and a count looks at a whole namespace."""
+RESYNC_SECONDS = 300.0
+"""What was charged for writes that then failed is given back by then (upstream's `--resource-quota-sync-period`)."""
 SYNC_SECONDS = 0.1
 DISCOVERY_SECONDS = 30.0
 """After which it is looked whether a type that a quota counts is there by now."""
@@ -72,7 +81,7 @@ class ResourceQuotaController:
             used = added(used, quota_usage.summed(informer.resource, informer.list(key.namespace), quota))
         shown = {name: quota_usage.written(used.get(name, 0), text) for name, text in hard.items()}
         await write_status(self._client, RESOURCE_QUOTAS, quota, {"hard": dict(hard), "used": shown})
-        return DISCOVERY_SECONDS if missing else None
+        return DISCOVERY_SECONDS if missing else RESYNC_SECONDS
 
     def _follow(self, resource: Resource) -> Informer:
         informer = self._followed.get(resource)
@@ -85,13 +94,23 @@ class ResourceQuotaController:
         def changed(old: Object | None, new: Object | None) -> None:
             if old is None:
                 return
-            finished = resource == PODS and new is not None and is_terminal(new) and not is_terminal(old)
-            if new is None or finished:
+            if new is None or _may_use_less(resource, old, new):
                 for quota in self._quotas.list(namespace_of(old)):
                     if (resource.group, resource.plural) in counted_places(quota):
                         self._enqueue(key_of(quota))
 
         return changed
+
+
+def _may_use_less(resource: Resource, old: Object, new: Object) -> bool:
+    """Of most types only the number counts."""
+    if resource == PODS:
+        return (is_terminal(new) and not is_terminal(old)) or old["spec"] != new["spec"]
+    if resource == PERSISTENT_VOLUME_CLAIMS:
+        return old["spec"] != new["spec"] or quota_usage.attributes_classes_of(
+            old
+        ) != quota_usage.attributes_classes_of(new)
+    return resource in (SERVICES, RESOURCE_CLAIMS) and old["spec"] != new["spec"]
 
 
 def counted_places(quota: Object) -> set[tuple[str, str]]:

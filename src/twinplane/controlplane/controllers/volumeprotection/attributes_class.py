@@ -5,6 +5,7 @@ The finalizer itself is set by admission. Only for versions of Kubernetes that s
 
 from __future__ import annotations
 
+from twinplane.controlplane.admission.quota_usage import attributes_classes_of
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.volumeprotection.controller import write_finalizers
 from twinplane.kubeclient.contract import Object
@@ -24,7 +25,7 @@ class AttributesClassProtectionController:
         self._classes = context.informers.of(VOLUME_ATTRIBUTES_CLASSES)
         self._users = [context.informers.of(resource) for resource in (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES)]
         for informer in self._users:
-            informer.add_index(BY_CLASS, classes_of)
+            informer.add_index(BY_CLASS, attributes_classes_of)
 
     def watch(self, enqueue: Enqueue) -> None:
         def class_changed(old: Object | None, new: Object | None) -> None:
@@ -33,8 +34,8 @@ class AttributesClassProtectionController:
 
         def user_changed(old: Object | None, new: Object | None) -> None:
             """Whom it no longer names may go."""
-            kept = set(classes_of(new)) if new is not None else set()
-            for name in classes_of(old) if old is not None else ():
+            kept = attributes_classes_of(new) if new is not None else set()
+            for name in attributes_classes_of(old) if old is not None else ():
                 if name not in kept:
                     enqueue(Key("", name))
 
@@ -50,11 +51,3 @@ class AttributesClassProtectionController:
             kept = [entry for entry in finalizers_of(body) if entry != FINALIZER]
             await write_finalizers(self._client, VOLUME_ATTRIBUTES_CLASSES, body, kept)
         return None
-
-
-def classes_of(body: Object) -> tuple[str, ...]:
-    """The classes that a claim or volume names: wanted, current, and on the way."""
-    status = body.get("status") or {}
-    target = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
-    names = (body["spec"].get("volumeAttributesClassName"), status.get("currentVolumeAttributesClassName"), target)
-    return tuple({name for name in names if name})

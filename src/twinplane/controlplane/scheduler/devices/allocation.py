@@ -6,17 +6,19 @@ devices in the order in which their pools list them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from twinplane.controlplane.scheduler.devices.capacity import Amounts, count, fits, taken_of
 from twinplane.controlplane.scheduler.devices.facts import Device, DeviceClaim, Json, qualified, tolerations_of
-from twinplane.controlplane.scheduler.devices.inventory import Inventory, Pool, consume
+from twinplane.controlplane.scheduler.devices.inventory import Counters, Inventory, consume
+from twinplane.controlplane.scheduler.devices.pools import Nearby
+from twinplane.controlplane.scheduler.devices.results import RESULTS_MAX, Chosen, Request, allocation_of
 from twinplane.controlplane.scheduler.devices.selectors import SelectorFailed, all_hold
 from twinplane.controlplane.scheduler.node import NodeFacts
+from twinplane.kubeclient.device_claims import DeviceId
 
-RESULTS_MAX = 32
 STEPS_MAX = 100_000
 STEPS_ON_NODE_MAX = 10_000
 """Devices tried for one pod, in all and on one node, until the search is given up: some constraints have too many
@@ -25,7 +27,11 @@ HARD_EFFECTS = ("NoSchedule", "NoExecute")
 
 
 class AllocationFailed(Exception):
-    """Something is wrong with the claim, its class or a pool; the message is the condition's."""
+    """Something is wrong with a pool that the node sees; the message is the condition's."""
+
+
+class AllocationError(AllocationFailed):
+    """Something is wrong with the claim or its class: no node will do."""
 
 
 class Patience:
@@ -39,93 +45,134 @@ class Patience:
         self._left_on_node = min(STEPS_ON_NODE_MAX, self._left)
 
     def spend(self) -> None:
-        """Raises `AllocationFailed` when there is none left."""
+        """Raises `AllocationError` when there is none left."""
         if self._left_on_node <= 0:
-            raise AllocationFailed("timed out trying to allocate devices")
+            raise AllocationError("timed out trying to allocate devices")
         self._left_on_node -= 1
         self._left -= 1
 
 
-class Request(NamedTuple):
-    claim: DeviceClaim
-    name: str
-    """`REQUEST`, or `REQUEST/SUBREQUEST` of an alternative."""
-    parent: str
-    body: Json
-    class_spec: Json
+class Offer(NamedTuple):
+    """A device that a request may have, and what it would take of the device's capacity."""
 
-    @property
-    def admin(self) -> bool:
-        return bool(self.body.get("adminAccess"))
-
-
-class Chosen(NamedTuple):
-    request: Request
+    pool: int
     device: Device
+    taken: dict[str, str]
+
+
+class Offers:
+    """What suits a request, worked out as far as it is looked at: devices that are not needed are not judged."""
+
+    def __init__(self, suitable: Iterator[Offer]) -> None:
+        self._suitable = suitable
+        self._found: list[Offer] = []
+
+    def at(self, position: int) -> Offer | None:
+        while len(self._found) <= position:
+            found = next(self._suitable, None)
+            if found is None:
+                return None
+            self._found.append(found)
+        return self._found[position]
+
+    def count(self) -> int:
+        self._found += self._suitable
+        return len(self._found)
 
 
 @dataclass
 class Search:
     inventory: Inventory
-    node: NodeFacts
-    pools: list[tuple[Pool, list[Device]]]
+    pools: list[Nearby]
     requests: list[list[Request]]
     """Every request with its alternatives."""
     patience: Patience
     chosen: list[Chosen] = field(default_factory=list)
-    left: dict[int, dict[tuple[str, str], Fraction]] = field(default_factory=dict)
+    left: dict[int, Counters] = field(default_factory=dict)
     """Position of a pool -> its counters."""
+    consumed: dict[DeviceId, Amounts] = field(default_factory=dict)
+    """By what is chosen, of devices that are shared."""
+    offers: dict[Request, Offers] = field(default_factory=dict)
 
     def run(self, position: int = 0) -> bool:
         if position == len(self.requests):
             return True
         return any(self._take(position, request) for request in self.requests[position])
 
-    def _take(self, position: int, request: Request) -> bool:
-        if request.body.get("allocationMode") == "All":
-            return self._take_all(position, request)
-        return self._fill(position, request, request.body.get("count") or 1, [*self._suitable(request)])
+    def check(self, claim: DeviceClaim) -> None:
+        """Raises `AllocationError` for what no choice of devices could mend."""
+        least = 0
+        for alternatives in self.requests:
+            if alternatives and alternatives[0].claim is claim:
+                least += min(self._count(request) for request in alternatives)
+        if least > RESULTS_MAX:
+            asked = f"number of requested devices {least} exceeds the claim limit of {RESULTS_MAX}"
+            raise AllocationError(f"claim {claim.key}: {asked}")
 
-    def _fill(self, position: int, request: Request, count: int, offered: Sequence[tuple[int, Device]]) -> bool:
+    def _count(self, request: Request) -> int:
+        if not request.all:
+            return request.count
+        for pool in self.pools:
+            problem = "being updated" if not pool.complete else "" if pool.valid else "invalid"
+            if problem:
+                what = f"asks for all devices, but resource pool {'/'.join(pool.pool.id)} is currently {problem}"
+                raise AllocationError(f"claim {request.claim.key}, request {request.name}: {what}")
+        return self._offered(request).count()
+
+    def _take(self, position: int, request: Request) -> bool:
+        offered = self._offered(request)
+        count = offered.count() if request.all else request.count
+        if not count or sum(entry.request.claim is request.claim for entry in self.chosen) + count > RESULTS_MAX:
+            return False
+        return self._fill(position, request, count, offered)
+
+    def _fill(self, position: int, request: Request, count: int, offered: Offers, start: int = 0) -> bool:
+        """The next `count` devices from `start` on."""
         if count == 0:
             return self.run(position + 1)
-        for number, (pool, device) in enumerate(offered):
-            if len(offered) - number < count:
-                return False
-            if self._add(request, pool, device):
-                if self._fill(position, request, count - 1, offered[number + 1 :]):
+        number = start
+        while (offer := offered.at(number)) is not None:
+            number += 1
+            if self._add(request, offer):
+                if self._fill(position, request, count - 1, offered, number):
                     return True
-                self._drop(pool)
-        return False
-
-    def _take_all(self, position: int, request: Request) -> bool:
-        for pool, _ in self.pools:
-            if not pool.complete:
-                name = f"{pool.devices[0].id[0]}/{pool.devices[0].id[1]}"
-                what = f"asks for all devices, but resource pool {name} is currently being updated"
-                raise AllocationFailed(f"claim {request.claim.key}, request {request.name}: {what}")
-        offered = [*self._suitable(request)]
-        added: list[int] = []
-        for pool_number, device in offered:
-            if not self._add(request, pool_number, device):
-                break
-            added.append(pool_number)
-        if offered and len(added) == len(offered) and self.run(position + 1):
-            return True
-        for pool_number in reversed(added):
-            self._drop(pool_number)
+                self._drop()
+            elif request.all:
+                return False
         return False
 
     # One device -------------------------------------------------------------------------------------------------
 
-    def _suitable(self, request: Request) -> list[tuple[int, Device]]:
-        return [
-            (number, device)
-            for number, (pool, devices) in enumerate(self.pools)
-            if pool.complete
-            for device in devices
-            if self._matches(request, device)
-        ]
+    def _offered(self, request: Request) -> Offers:
+        found = self.offers.get(request)
+        if found is None:
+            found = self.offers[request] = Offers(self._suitable(request))
+        return found
+
+    def _suitable(self, request: Request) -> Iterator[Offer]:
+        for number, pool in enumerate(self.pools):
+            if not pool.complete or not pool.valid:
+                continue
+            for device in pool.devices:
+                if not request.all and not request.admin and self._is_gone(device):
+                    continue
+                if self._matches(request, device):
+                    taken = self._taken(request, device)
+                    if taken is not None:
+                        yield Offer(number, device, taken)
+
+    def _is_gone(self, device: Device) -> bool:
+        """Somebody has it, and it is not for sharing (any more, or yet)."""
+        inventory = self.inventory
+        return inventory.is_taken(device.id) or (not device.shared and inventory.is_shared(device.id))
+
+    def _taken(self, request: Request, device: Device) -> dict[str, str] | None:
+        """Of the device's capacity; None when that is not to be had of it."""
+        if not device.shared and not request.capacity:
+            return {}
+        taken = taken_of(device.capacities, request.capacity)
+        fitting = taken is not None and fits(device.capacities, taken, self.inventory.consumed(device.id))
+        return taken if fitting else None
 
     @staticmethod
     def _matches(request: Request, device: Device) -> bool:
@@ -137,12 +184,13 @@ class Search:
                 if not all_hold(selectors, device):
                     return False
             except SelectorFailed as error:
-                raise AllocationFailed(f"{whose}: {error}") from None
+                raise AllocationError(f"{whose}: {error}") from None
         return True
 
-    def _add(self, request: Request, pool: int, device: Device) -> bool:
+    def _add(self, request: Request, offer: Offer) -> bool:
         self.patience.spend()
-        if not request.admin and (self.inventory.is_taken(device.id) or self._is_chosen(device)):
+        device = offer.device
+        if not self._is_free(request, offer):
             return False
         tolerations = tolerations_of(request.body.get("tolerations") or ())
         if any(
@@ -150,29 +198,56 @@ class Search:
             for taint in device.taints
         ):
             return False
-        if not all(self._constrained(entry, request, device) for entry in request.claim.spec.get("constraints") or ()):
+        counted = bool(device.consumes) and not (device.shared and self._has_shares(device))
+        if counted and not self._has_counters(offer):
             return False
-        if not request.admin and device.consumes:
-            left = self.left.setdefault(pool, self.inventory.counters_left(self.pools[pool][0]))
-            consume(left, device, -1)
-            if any(left[counter_set, name] < 0 for counter_set, name, _ in device.consumes):
-                consume(left, device, 1)
-                return False
-        self.chosen.append(Chosen(request, device))
+        if not all(self._constrained(entry, request, device) for entry in request.claim.spec.get("constraints") or ()):
+            if request.all:
+                what = "because a claim constraint would not be satisfied"
+                name = request.name.rpartition("/")[2]
+                where = f"claim {request.claim.key}, request {name}"
+                raise AllocationError(f"{where}: cannot add device {'/'.join(device.id)} {what}")
+            return False
+        if counted:
+            consume(self.left[offer.pool], device, -1)
+        if device.shared:
+            count(self.consumed.setdefault(device.id, {}), offer.taken, 1)
+        self.chosen.append(Chosen(request, device, offer.taken, offer.pool if counted else None))
         return True
 
-    def _is_chosen(self, device: Device) -> bool:
-        return any(entry.device is device and not entry.request.admin for entry in self.chosen)
+    def _drop(self) -> None:
+        last = self.chosen.pop()
+        if last.counted_in is not None:
+            consume(self.left[last.counted_in], last.device, 1)
+        if last.device.shared:
+            count(self.consumed[last.device.id], last.taken, -1)
 
-    def _drop(self, pool: int) -> None:
-        request, device = self.chosen.pop()
-        if device.consumes and not request.admin:
-            consume(self.left[pool], device, 1)
+    def _is_free(self, request: Request, offer: Offer) -> bool:
+        device = offer.device
+        if device.shared:
+            # Admin access does not count what others have.
+            before = dict(self.consumed.get(device.id) or {})
+            count(before, self.inventory.consumed(device.id), 1)
+            gone = not request.admin and self._is_gone(device)
+            return not gone and fits(device.capacities, offer.taken, before)
+        if request.admin:
+            return not any(entry.device is device and entry.request.claim is request.claim for entry in self.chosen)
+        return not self._is_gone(device) and not any(entry.device is device for entry in self.chosen)
+
+    def _has_shares(self, device: Device) -> bool:
+        return self.inventory.is_shared(device.id) or any(entry.device is device for entry in self.chosen)
+
+    def _has_counters(self, offer: Offer) -> bool:
+        if offer.pool not in self.left:
+            pool = self.pools[offer.pool].pool
+            self.left[offer.pool] = self.inventory.counters_left(pool.devices, pool.counters)
+        left = self.left[offer.pool]
+        return all(left[group, name] >= amount for group, name, amount in offer.device.consumes)
 
     def _constrained(self, constraint: Json, request: Request, device: Device) -> bool:
         """`matchAttribute`: all devices have the same value; `distinctAttribute`: each has another."""
         names = constraint.get("requests") or ()
-        if names and request.name not in names and request.parent not in names:
+        if not request.is_among(names):
             return True
         attribute = constraint.get("matchAttribute") or constraint.get("distinctAttribute") or ""
         value = _attribute(device, attribute)
@@ -181,8 +256,7 @@ class Search:
         others = [
             _attribute(entry.device, attribute)
             for entry in self.chosen
-            if entry.request.claim is request.claim
-            and (not names or entry.request.name in names or entry.request.parent in names)
+            if entry.request.claim is request.claim and entry.request.is_among(names)
         ]
         if constraint.get("matchAttribute"):
             return all(other == value for other in others)
@@ -204,12 +278,17 @@ def allocate(
     requests = [
         _alternatives(claim, request, inventory) for claim in claims for request in claim.spec.get("requests") or ()
     ]
-    search = Search(inventory, node, list(inventory.reaching(node)), requests, patience)
+    search = Search(inventory, inventory.near(node), requests, patience)
+    for claim in claims:
+        search.check(claim)
     if not search.run():
+        if not all(pool.valid for pool in search.pools):
+            raise AllocationFailed("invalid resource pools were encountered")
         return None
-    found: dict[str, Json] = {claim.key: _allocation(claim, search.chosen) for claim in claims}
-    crowded = any(len(allocation["devices"].get("results") or ()) > RESULTS_MAX for allocation in found.values())
-    return None if crowded else found
+    return {
+        claim.key: allocation_of(claim, [entry for entry in search.chosen if entry.request.claim is claim], node.name)
+        for claim in claims
+    }
 
 
 def _alternatives(claim: DeviceClaim, request: Json, inventory: Inventory) -> list[Request]:
@@ -219,60 +298,6 @@ def _alternatives(claim: DeviceClaim, request: Json, inventory: Inventory) -> li
         [(name, single)] if single else [(f"{name}/{sub['name']}", sub) for sub in request.get("firstAvailable") or ()]
     )
     return [
-        Request(claim, full, name, body, inventory.classes.get(body.get("deviceClassName") or "") or {})
+        Request(claim, full, name, body, inventory.class_spec(body.get("deviceClassName") or ""))
         for full, body in bodies
     ]
-
-
-# What is written ----------------------------------------------------------------------------------------------------
-
-
-def _allocation(claim: DeviceClaim, chosen: Sequence[Chosen]) -> dict[str, Any]:
-    own = [entry for entry in chosen if entry.request.claim is claim]
-    devices: dict[str, Any] = {"results": [_result(entry) for entry in own]}
-    config = [*_class_config(own), *_claim_config(claim, own)]
-    if config:
-        devices["config"] = config
-    selector = _node_selector([entry.device for entry in own])
-    return {"devices": devices, **({"nodeSelector": selector} if selector else {})}
-
-
-def _result(entry: Chosen) -> dict[str, Any]:
-    request, (driver, pool, name) = entry.request, entry.device.id
-    found: dict[str, Any] = {"request": request.name, "driver": driver, "pool": pool, "device": name}
-    found |= {key: request.body[key] for key in ("adminAccess", "tolerations") if request.body.get(key)}
-    return {**found, **entry.device.binding}
-
-
-def _class_config(own: Sequence[Chosen]) -> list[dict[str, Any]]:
-    requests: dict[str, dict[str, Json]] = {}
-    for entry in own:
-        requests.setdefault(entry.request.body["deviceClassName"], {})[entry.request.name] = entry.request.class_spec
-    return [
-        {"source": "FromClass", "requests": list(named), **config}
-        for named in requests.values()
-        for config in next(iter(named.values())).get("config") or ()
-    ]
-
-
-def _claim_config(claim: DeviceClaim, own: Sequence[Chosen]) -> list[dict[str, Any]]:
-    names = {name for entry in own for name in (entry.request.name, entry.request.parent)}
-    return [
-        {"source": "FromClaim", **config}
-        for config in claim.spec.get("config") or ()
-        if not config.get("requests") or names & set(config["requests"])
-    ]
-
-
-def _node_selector(devices: Sequence[Device]) -> dict[str, Any] | None:
-    """Nodes from which all of them can be used; None is all nodes."""
-    term: dict[str, list[Json]] = {"matchFields": [], "matchExpressions": []}
-    for device in devices:
-        if device.reach.node:
-            only = {"key": "metadata.name", "operator": "In", "values": [device.reach.node]}
-            return {"nodeSelectorTerms": [{"matchFields": [only]}]}
-        for found in (device.reach.selector or {}).get("nodeSelectorTerms") or ():
-            for kind, known in term.items():
-                known += [entry for entry in found.get(kind) or () if entry not in known]
-    term = {kind: entries for kind, entries in term.items() if entries}
-    return {"nodeSelectorTerms": [term]} if term else None

@@ -1,4 +1,4 @@
-"""All devices of a cluster, which of them are taken, and the claims that take them. Part of a snapshot's surroundings.
+"""All devices of a cluster, what of them is taken, and the claims that take it. Part of a snapshot's surroundings.
 
 What the scheduler has decided is taken at once (`assume`); it stands until the claim's own status says the same, or
 until the decision is taken back.
@@ -7,14 +7,20 @@ until the decision is taken back.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
-from twinplane.controlplane.scheduler.devices.facts import Device, DeviceClaim, DeviceId, Json, devices_of
+from twinplane.controlplane.scheduler.devices.capacity import Amounts, count
+from twinplane.controlplane.scheduler.devices.extended import ExtendedPlan
+from twinplane.controlplane.scheduler.devices.facts import Device, DeviceClaim, Json
+from twinplane.controlplane.scheduler.devices.pools import Nearby, Pools
 from twinplane.controlplane.scheduler.node import NodeFacts
-from twinplane.kubeclient import quantity
+from twinplane.controlplane.scheduler.resources import ExtendedUse
+from twinplane.kubeclient.device_claims import IMPLICIT_RESOURCE, DeviceId, device_of
+
+_NONE: Amounts = {}
 
 
 class DevicePlan(NamedTuple):
@@ -24,49 +30,34 @@ class DevicePlan(NamedTuple):
     claims: tuple[str, ...]
     """Keys of all claims that the pod uses."""
     allocations: Mapping[str, Json]
-    """Those of them that are allocated by this decision."""
+    """Those of them that are allocated by this decision, and the one that has yet to be made."""
+    extended: ExtendedPlan | None = None
+    """The claim that is to be made for the pod's extended resources."""
 
 
-@dataclass
-class Pool:
-    """The slices of one pool that have its latest generation."""
-
-    devices: list[Device] = field(default_factory=list)
-    counters: dict[tuple[str, str], Fraction] = field(default_factory=dict)
-    """(counter set, counter) -> how much there is for all devices together."""
-    generation: int = -1
-    slices: int = 0
-    expected: int = 0
-
-    @property
-    def complete(self) -> bool:
-        return self.slices == self.expected
-
-    def add(self, spec: Json) -> None:
-        generation = spec["pool"].get("generation") or 0
-        if generation < self.generation:
-            return
-        if generation > self.generation:
-            # Everything of older generations is void.
-            self.devices, self.counters, self.generation, self.slices = [], {}, generation, 0
-        self.slices += 1
-        self.expected = spec["pool"].get("resourceSliceCount") or 0
-        self.devices += devices_of(spec)
-        for entry in spec.get("sharedCounters") or ():
-            for name, counter in entry["counters"].items():
-                self.counters[entry["name"], name] = Fraction(quantity.parse(str(counter["value"])))
+class DeviceClass(NamedTuple):
+    spec: Json
+    created: str = ""
+    """RFC 3339."""
 
 
 @dataclass
 class Inventory:
     claims: dict[str, DeviceClaim] = field(default_factory=dict)
-    classes: dict[str, Json] = field(default_factory=dict)
-    """Name -> spec."""
-    slices: dict[str, Json] = field(default_factory=dict)
-    """Name -> spec."""
+    classes: dict[str, DeviceClass] = field(default_factory=dict)
+    resources: dict[str, str] = field(default_factory=dict)
+    """Extended resource -> name of the class that backs it."""
+    resources_version: int = 0
+    """Grows when `resources` changes."""
+    extended: dict[str, str] = field(default_factory=dict)
+    """uid of a pod -> key of the claim that the scheduler has made for its extended resources."""
+    failed: set[str] = field(default_factory=set)
+    """Keys of claims whose devices could not be made ready: they do for no node until they have others."""
+    _pools: Pools = field(default_factory=Pools)
     _assumed: dict[str, Json] = field(default_factory=dict)
     _taken: Counter[DeviceId] = field(default_factory=Counter)
-    _pools: dict[tuple[str, str], Pool] | None = None
+    _shares: Counter[DeviceId] = field(default_factory=Counter)
+    _consumed: dict[DeviceId, Amounts] = field(default_factory=dict)
 
     def set_claim(self, key: str, claim: DeviceClaim | None) -> bool:
         """None for one that is gone, here and below. True when it made a difference."""
@@ -77,21 +68,40 @@ class Inventory:
             self._forget(key)
         if old is not None:
             self._hold(old.allocation, -1)
+            if old.extended:
+                self.extended.pop(old.owner, None)
+        if claim is None or claim.allocation is None:
+            self.failed.discard(key)
         if claim is None:
             self.claims.pop(key, None)
-        else:
-            self.claims[key] = claim
-            self._hold(claim.allocation, 1)
+            return True
+        self.claims[key] = claim
+        self._hold(claim.allocation, 1)
+        if claim.extended:
+            self.extended[claim.owner] = key
+            if claim.allocation is not None:
+                self._forget(claim.owner)
         return True
 
-    def set_class(self, name: str, spec: Json | None) -> bool:
-        return _replace(self.classes, name, spec)
+    def set_class(self, name: str, entry: DeviceClass | None) -> bool:
+        if self.classes.get(name) == entry:
+            return False
+        if entry is None:
+            del self.classes[name]
+        else:
+            self.classes[name] = entry
+        resources = _resources(self.classes)
+        if resources != self.resources:
+            self.resources = resources
+            self.resources_version += 1
+        return True
 
     def set_slice(self, name: str, spec: Json | None) -> bool:
-        changed = _replace(self.slices, name, spec)
-        if changed:
-            self._pools = None
-        return changed
+        return self._pools.set_slice(name, spec)
+
+    def set_rule(self, name: str, spec: Json | None) -> bool:
+        """A DeviceTaintRule."""
+        return self._pools.set_rule(name, spec)
 
     def assume(self, plan: DevicePlan) -> None:
         for key, allocation in plan.allocations.items():
@@ -108,59 +118,88 @@ class Inventory:
 
     def _hold(self, allocation: Json | None, sign: int) -> None:
         for result in ((allocation or {}).get("devices") or {}).get("results") or ():
-            if not result.get("adminAccess"):
-                self._taken[result["driver"], result["pool"], result["device"]] += sign
+            if result.get("adminAccess"):
+                continue
+            device = device_of(result)
+            if result.get("shareID"):
+                self._shares[device] += sign
+                count(self._consumed.setdefault(device, {}), result.get("consumedCapacity") or {}, sign)
+                if not self._shares[device]:
+                    del self._shares[device], self._consumed[device]
+            else:
+                self._taken[device] += sign
 
     def copy(self) -> Inventory:
         """For what-if questions: assumptions made on it are its own, facts are shared and must be left alone."""
-        return Inventory(self.claims, self.classes, self.slices, dict(self._assumed), Counter(self._taken), self._pools)
+        return Inventory(
+            self.claims,
+            self.classes,
+            self.resources,
+            self.resources_version,
+            self.extended,
+            self.failed,
+            self._pools,
+            dict(self._assumed),
+            Counter(self._taken),
+            Counter(self._shares),
+            {device: dict(amounts) for device, amounts in self._consumed.items()},
+        )
 
     # Reading ----------------------------------------------------------------------------------------------------
+
+    def class_spec(self, name: str) -> Json:
+        found = self.classes.get(name)
+        return found.spec if found is not None else {}
+
+    def backs(self, uses: Iterable[ExtendedUse]) -> bool:
+        return bool(self.resources) and any(use.resource in self.resources for use in uses)
 
     def is_assumed(self, key: str) -> bool:
         return key in self._assumed
 
     def is_taken(self, device: DeviceId) -> bool:
+        """Some claim has it for itself."""
         return self._taken[device] > 0
 
-    def reaching(self, facts: NodeFacts) -> Iterator[tuple[Pool, list[Device]]]:
-        """Pools with devices that can be used on the node, and these."""
-        for _, pool in sorted(self.pools().items()):
-            devices = [device for device in pool.devices if device.reach.covers(facts)]
-            if devices:
-                yield pool, devices
+    def is_shared(self, device: DeviceId) -> bool:
+        """Some claims have a share of it."""
+        return device in self._shares
 
-    def pools(self) -> dict[tuple[str, str], Pool]:
-        if self._pools is None:
-            pools: dict[tuple[str, str], Pool] = defaultdict(Pool)
-            for _, spec in sorted(self.slices.items()):
-                pools[spec["driver"], spec["pool"]["name"]].add(spec)
-            self._pools = dict(pools)
-        return self._pools
+    def consumed(self, device: DeviceId) -> Amounts:
+        """By those who share it."""
+        return self._consumed.get(device, _NONE)
 
-    def device(self, id: DeviceId) -> Device | None:
-        pool = self.pools().get(id[:2])
-        return next((device for device in pool.devices if device.id == id), None) if pool is not None else None
+    def near(self, facts: NodeFacts) -> list[Nearby]:
+        """Pools that matter for a node, with the devices that can be used there."""
+        return self._pools.near(facts)
 
-    def counters_left(self, pool: Pool) -> dict[tuple[str, str], Fraction]:
-        left = dict(pool.counters)
-        for device in pool.devices:
-            if device.consumes and self.is_taken(device.id):
+    def counters_left(self, devices: list[Device], counters: Mapping[tuple[str, str], Fraction]) -> Counters:
+        """Of a pool: its counters without what its allocated devices consume."""
+        left = dict(counters)
+        for device in devices:
+            if device.consumes and (self.is_taken(device.id) or self.is_shared(device.id)):
                 consume(left, device, -1)
         return left
 
 
-def consume(left: dict[tuple[str, str], Fraction], device: Device, sign: int) -> None:
+Counters = dict[tuple[str, str], Fraction]
+"""(counter set, counter) -> how much."""
+
+
+def consume(left: Counters, device: Device, sign: int) -> None:
     for counter_set, name, amount in device.consumes:
         at = counter_set, name
-        left[at] = left.get(at, Fraction(0)) + sign * Fraction(quantity.parse(amount))
+        left[at] = left.get(at, Fraction(0)) + sign * amount
 
 
-def _replace(table: dict[str, Json], key: str, entry: Json | None) -> bool:
-    if table.get(key) == entry:
-        return False
-    if entry is None:
-        del table[key]
-    else:
-        table[key] = entry
-    return True
+def _resources(classes: Mapping[str, DeviceClass]) -> dict[str, str]:
+    """Of classes that name the same resource the newest has it, then the one whose name comes first."""
+    found = {f"{IMPLICIT_RESOURCE}{name}": name for name in classes}
+    named: defaultdict[str, list[str]] = defaultdict(list)
+    for name, entry in classes.items():
+        if entry.spec.get("extendedResourceName"):
+            named[entry.spec["extendedResourceName"]].append(name)
+    for resource, names in named.items():
+        newest = max(classes[name].created for name in names)
+        found[resource] = min(name for name in names if classes[name].created == newest)
+    return found

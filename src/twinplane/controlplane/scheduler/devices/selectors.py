@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from twinplane.controlplane.scheduler.devices.facts import Device, Json
+from twinplane.controlplane.scheduler.devices.facts import Device, Json, qualified
 
 if TYPE_CHECKING:
     from twinplane.controlplane.cel import Program
@@ -56,9 +56,10 @@ def _variable(text: str, device: Device) -> dict[str, Any]:
     from twinplane.controlplane.cel.libraries import quantities, semver
 
     attributes = {name: _value(value, semver.parsed) for name, value in device.attributes.items()}
-    capacity = {name: quantities.parsed(value) for name, value in device.capacity.items()}
+    driver = device.id[0]
+    capacity = {qualified(name, driver): quantities.parsed(item.value) for name, item in device.capacities.items()}
     found: dict[str, Any] = {
-        "driver": device.id[0],
+        "driver": driver,
         "allowMultipleAllocations": device.shared,
         "attributes": _by_domain(attributes),
         "capacity": _by_domain(capacity),

@@ -9,6 +9,7 @@ from twinplane.controlplane.scheduler.plugins import (
     image_locality,
     inter_pod_affinity,
     node_affinity,
+    node_declared_features,
     node_name,
     node_ports,
     node_resources_fit,
@@ -37,4 +38,5 @@ DEFAULT_PLUGINS: tuple[Plugin, ...] = (
     dynamic_resources.PLUGIN,
     balanced_allocation.PLUGIN,
     image_locality.PLUGIN,
+    node_declared_features.PLUGIN,
 )

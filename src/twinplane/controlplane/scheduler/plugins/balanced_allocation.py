@@ -1,7 +1,8 @@
-"""NodeResourcesBalancedAllocation: nodes whose resources would fill evenly score higher.
+"""NodeResourcesBalancedAllocation: nodes on which the pod makes the use of resources more even score higher.
 
-The less the used shares of the resources differ (their standard deviation), the better. Pods that request none of them
-are skipped, as upstream does, since they would not change the balance.
+How even it is says the standard deviation of their used shares. The score is what the pod changes about it: 75 for
+nothing, towards 100 for better and towards 50 for worse. Pods that request none of the resources are skipped, as
+upstream does.
 """
 
 from __future__ import annotations
@@ -21,34 +22,58 @@ CPU_AND_MEMORY = ("cpu", "memory")
 class BalancedAllocation(Check):
     scores = True
 
-    def __init__(self, shape: PodShape, resources: tuple[str, ...]) -> None:
-        amounts = shape.requests.amounts
-        self._amounts = tuple((name, amounts.get(name, 0)) for name in resources if name in NATIVE or name in amounts)
+    def __init__(self, amounts: tuple[tuple[str, int], ...]) -> None:
+        self._amounts = amounts
 
     def score(self, node: NodeState) -> int:
         allocatable, used = node.facts.allocatable, node.used
-        shares = []
+        before, after = [], []
         for name, amount in self._amounts:
             capacity = allocatable.get(name, 0)
             if capacity:
-                shares.append(min((used.get(name, 0) + amount) / capacity, 1.0))
-        return int((1 - _deviation(shares)) * SCORE_MAX)
+                there = used.get(name, 0)
+                before.append(there / capacity)
+                after.append((there + amount) / capacity)
+        return HALF + (HALF + _evenness(after) - _evenness(before)) // 2
 
 
-def _deviation(shares: list[float]) -> float:
+class BalanceOfTwo(BalancedAllocation):
+    """The same without its generality, for CPU and memory: nearly every pod asks this of nearly every node."""
+
+    def score(self, node: NodeState) -> int:
+        allocatable, used = node.facts.allocatable, node.used
+        (one, amount), (other, more) = self._amounts
+        first, second = allocatable.get(one, 0), allocatable.get(other, 0)
+        there, those = used.get(one, 0), used.get(other, 0)
+        if not (first and second) or there + amount > first or those + more > second:
+            return super().score(node)
+        before = int((1 - abs(there / first - those / second) / 2) * SCORE_MAX)
+        after = int((1 - abs((there + amount) / first - (those + more) / second) / 2) * SCORE_MAX)
+        return HALF + (HALF + after - before) // 2
+
+
+HALF = SCORE_MAX // 2
+
+
+def _evenness(shares: list[float]) -> int:
     if len(shares) == 2:
-        return abs(shares[0] - shares[1]) / 2
+        one, other = shares
+        return int((1 - abs(min(one, 1.0) - min(other, 1.0)) / 2) * SCORE_MAX)
     if not shares:
-        return 0.0
+        return SCORE_MAX
+    shares = [min(share, 1.0) for share in shares]
     mean = sum(shares) / len(shares)
-    return math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))
+    deviation = math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))
+    return int((1 - deviation) * SCORE_MAX)
 
 
 def plugin(resources: tuple[str, ...]) -> Plugin:
     def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
         if not any(name in shape.requests.amounts for name in resources):
             return None
-        return BalancedAllocation(shape, resources)
+        amounts = shape.requests.amounts
+        counted = tuple((name, amounts.get(name, 0)) for name in resources if name in NATIVE or name in amounts)
+        return BalanceOfTwo(counted) if len(counted) == 2 else BalancedAllocation(counted)
 
     return Plugin(NAME, Scope.PODS, check)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from twinplane.controlplane.scheduler.framework import SCORE_MAX, Check, Plugin, Scope
@@ -19,12 +20,13 @@ class ImageLocality(Check):
     scores = True
 
     def __init__(self, shape: PodShape, spread: Mapping[str, float]) -> None:
-        self._spread = spread
+        counts = Counter(map(normalized, shape.images))
+        self._wanted = tuple((name, share, counts[name]) for name, share in spread.items())
         self._size_max = SIZE_MAX_EACH * shape.container_count
 
     def score(self, node: NodeState) -> int:
         images = node.facts.images
-        size = sum(int(images[name] * share) for name, share in self._spread.items() if name in images)
+        size = sum(int(images[name] * share) * count for name, share, count in self._wanted if name in images)
         size = min(max(size, SIZE_MIN), self._size_max)
         return SCORE_MAX * (size - SIZE_MIN) // (self._size_max - SIZE_MIN)
 
@@ -36,7 +38,7 @@ def normalized(image: str) -> str:
 
 def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
     spread = {}
-    for image in map(normalized, shape.images):
+    for image in set(map(normalized, shape.images)):
         having = sum(image in node.facts.images for node in snapshot.nodes.values())
         if having:
             spread[image] = having / len(snapshot.nodes)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from twinplane.controlplane.scheduler.devices.inventory import Inventory
 from twinplane.controlplane.scheduler.framework import SCORE_MAX, Check, Plugin, Refusal, Scope
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.shape import PodShape
@@ -41,7 +42,7 @@ class NodeResourcesFit(Check):
     filters = True
     scores = True
 
-    def __init__(self, shape: PodShape, args: FitArgs) -> None:
+    def __init__(self, shape: PodShape, args: FitArgs, devices: Inventory) -> None:
         requests = shape.requests
         self._amounts = tuple((name, amount) for name, amount in requests.amounts.items() if not args.ignores(name))
         self._cpu = requests.scored_cpu
@@ -51,6 +52,8 @@ class NodeResourcesFit(Check):
             name: weight for name, weight in args.resources if name in NATIVE or requests.amounts.get(name)
         }
         self._all = requests.amounts
+        self._backed = frozenset(name for name in requests.amounts if name in devices.resources)
+        """What DynamicResources finds devices for, on nodes that do not have it themselves."""
         self._args = args
 
     def refuse(self, node: NodeState) -> Refusal | None:
@@ -61,14 +64,19 @@ class NodeResourcesFit(Check):
                 fits = False
         return None if fits else self._shortage(node)
 
-    def _shortage(self, node: NodeState) -> Refusal:
+    def _shortage(self, node: NodeState) -> Refusal | None:
         used, allocatable = node.used, node.facts.allocatable
-        short = [name for name, amount in self._amounts if amount > allocatable.get(name, 0) - used.get(name, 0)]
+        short = [
+            name
+            for name, amount in self._amounts
+            if amount > allocatable.get(name, 0) - used.get(name, 0)
+            and (name not in self._backed or allocatable.get(name, 0))
+        ]
         reasons = [f"Insufficient {name}" for name in short]
         if len(node.pods) >= allocatable.get("pods", 0):
             reasons.insert(0, "Too many pods")
-        hopeless = any(amount > allocatable.get(name, 0) for name, amount in self._amounts)
-        return Refusal(NAME, tuple(reasons), resolvable=not hopeless)
+        hopeless = any(amount > allocatable.get(name, 0) for name, amount in self._amounts if name in short)
+        return Refusal(NAME, tuple(reasons), resolvable=not hopeless) if reasons else None
 
     def score(self, node: NodeState) -> int:
         rate = _RATES[self._args.strategy]
@@ -151,7 +159,7 @@ def plugin(args: FitArgs) -> Plugin:
     made = LeastOfCpuAndMemory if plain else NodeResourcesFit
 
     def check(shape: PodShape, snapshot: Snapshot) -> Check | None:
-        return made(shape, args)
+        return made(shape, args, snapshot.surroundings.devices)
 
     return Plugin(NAME, Scope.PODS, check)
 

@@ -1,6 +1,7 @@
 """NodeVolumeLimits: a CSI driver attaches only so many volumes to a node (CSINode's allocatable count).
 
-A volume that several pods of a node use counts once. Nodes that publish no limit for a driver have none.
+A volume that several pods of a node use counts once, and one that is still attached to it although no pod uses it
+counts as well. Nodes that publish no limit for a driver have none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from twinplane.controlplane.scheduler.framework import Check, Plugin, Refusal, S
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.shape import PodShape
 from twinplane.controlplane.scheduler.snapshot import Snapshot
-from twinplane.controlplane.scheduler.storage import LIMIT_PREFIX, MIGRATED, Storage, ebs_volume
+from twinplane.controlplane.scheduler.storage import MIGRATED, Storage, ebs_volume
 from twinplane.controlplane.scheduler.volumes import Disk
 
 NAME = "NodeVolumeLimits"
@@ -31,18 +32,14 @@ class NodeVolumeLimits(Check):
         self._storage = storage
 
     def refuse(self, node: NodeState) -> Refusal | None:
-        limits = {driver: limit for driver in self._drivers if (limit := self._limit(node, driver)) is not None}
-        if not limits:
+        limits = self._storage.limits.get(node.name, {})
+        if self._drivers.isdisjoint(limits):
             return None
         attached = attachments(node.claims, node.disks, self._storage)
         new = self._wanted - attached
-        counts = Counter(driver for driver, _ in attached | new)
+        counts = Counter(driver for driver, _ in attached | self._storage.attached_to(node.name) | new)
         added = {driver for driver, _ in new}
         return REFUSAL if any(counts[driver] > limits[driver] for driver in added & limits.keys()) else None
-
-    def _limit(self, node: NodeState, driver: str) -> int | None:
-        published = self._storage.limits.get(node.name, {}).get(driver)
-        return published if published is not None else node.facts.allocatable.get(LIMIT_PREFIX + driver)
 
 
 def attachments(claims: Iterable[str], disks: Iterable[Disk], storage: Storage) -> frozenset[Attachment]:

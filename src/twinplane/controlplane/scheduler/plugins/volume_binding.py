@@ -2,7 +2,8 @@
 
 Claims of classes with volumeBindingMode Immediate must be bound before anything else is looked at. For the others
 (WaitForFirstConsumer) the smallest matching volume that reaches the node is taken, or the claim is to be provisioned
-in the node's topology. What was chosen for the winning node is handed on by `reserve`.
+in the node's topology, if its driver has room for it there. What was chosen for the winning node is handed on by
+`reserve`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from twinplane.controlplane.scheduler.storage import NO_PROVISIONER, Claim, Stor
 NAME = "VolumeBinding"
 UNREACHABLE = "node(s) didn't match PersistentVolume's node affinity"
 NOTHING_TO_BIND = "node(s) didn't find available persistent volumes to bind"
+TOO_LITTLE_SPACE = "node(s) did not have enough free storage"
 NO_VOLUME = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 NOT_BOUND = "pod has unbound immediate PersistentVolumeClaims"
 
@@ -93,8 +95,9 @@ class VolumeBinding(Check):
 
     def refuse(self, node: NodeState) -> Refusal | None:
         reasons = self._bound_reasons(node)
-        if self._unbound and self._plan(node) is None:
-            reasons.append(NOTHING_TO_BIND)
+        planned = self._plan(node)
+        if isinstance(planned, str):
+            reasons.append(planned)
         return Refusal(NAME, tuple(reasons), resolvable=False) if reasons else None
 
     def _bound_reasons(self, node: NodeState) -> list[str]:
@@ -106,9 +109,13 @@ class VolumeBinding(Check):
         return [] if reachable else [UNREACHABLE]
 
     def reserve(self, node: NodeState) -> VolumePlan | None:
-        return self._plan(node) if self._unbound else None
+        planned = self._plan(node)
+        return planned if isinstance(planned, VolumePlan) else None
 
-    def _plan(self, node: NodeState) -> VolumePlan | None:
+    def _plan(self, node: NodeState) -> VolumePlan | str | None:
+        """A string says why there is none; None: nothing has to be bound."""
+        if not self._unbound:
+            return None
         bindings: list[tuple[str, str]] = []
         provisions: list[str] = []
         taken: set[str] = set()
@@ -118,10 +125,12 @@ class VolumeBinding(Check):
             if volume is not None:
                 taken.add(volume.name)
                 bindings.append((claim.key, volume.name))
-            elif selected in ("", node.name) and self._can_be_made(claim, node):
-                provisions.append(claim.key)
+            elif selected not in ("", node.name) or not self._can_be_made(claim, node):
+                return NOTHING_TO_BIND
+            elif not self._has_room(claim, node):
+                return TOO_LITTLE_SPACE
             else:
-                return None
+                provisions.append(claim.key)
         return VolumePlan(node.name, tuple(bindings), tuple(provisions))
 
     @staticmethod
@@ -134,6 +143,14 @@ class VolumeBinding(Check):
         if found is None or found.provisioner in NO_PROVISIONER or claim.key in self._kept:
             return False
         return found.allows(node.facts.labels)
+
+    def _has_room(self, claim: Claim, node: NodeState) -> bool:
+        driver = self._storage.classes[claim.class_name].provisioner
+        if not claim.request or driver not in self._storage.tracking:
+            return True
+        labels = node.facts.labels
+        capacities = self._storage.capacities.values()
+        return any(item.class_name == claim.class_name and item.has(claim.request, labels) for item in capacities)
 
 
 def check(shape: PodShape, snapshot: Snapshot) -> Check | None:

@@ -12,9 +12,8 @@ from twinplane.controlplane.scheduler.snapshot import Snapshot
 
 NAME = "VolumeRestrictions"
 DISK_TAKEN = Refusal(NAME, ("node(s) had no available disk",))
-CLAIM_TAKEN = Refusal(
-    NAME, ("node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",)
-)
+IN_USE = "PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
+CLAIM_TAKEN = Refusal(NAME, (f"node(s) unavailable due to {IN_USE}",))
 ONCE = "ReadWriteOncePod"
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
 from twinplane.clock import Clock
+from twinplane.dataplane.kubelet.admission import FEATURES
 from twinplane.dataplane.kubelet.node.facts import NodeFacts
 from twinplane.dataplane.kubelet.node.objects import (
     KUBELET_PORT,
@@ -27,7 +28,13 @@ from twinplane.dataplane.kubelet.node.objects import (
     node_object,
 )
 from twinplane.dataplane.node.contract import NodeConfiguration
-from twinplane.dataplane.node_records import LEASE_NAMESPACE, lease_object, lease_spec
+from twinplane.dataplane.node_records import (
+    LEASE_NAMESPACE,
+    allocatable_change,
+    extended_resources,
+    lease_object,
+    lease_spec,
+)
 from twinplane.dataplane.runtime.contract import Runtime, RuntimeFailure
 from twinplane.kubeclient.contract import KubeClient, Object
 from twinplane.kubeclient.errors import ApiError
@@ -125,7 +132,7 @@ class NodeKeeper:
 
     async def _create_or_adopt(self) -> None:
         name = self._configuration.name
-        status = await self._status([])
+        status = await self._status({})
         wanted = node_object(self._configuration, self._host, status)
         try:
             await self._client.create(NODES, wanted)
@@ -206,7 +213,7 @@ class NodeKeeper:
     async def _report(self) -> bool:
         """True when the node is ready."""
         before = (self.object or {}).get("status") or self._written
-        status = await self._status(before.get("conditions") or [])
+        status = await self._status(before)
         now = self._clock.now()
         stale = now - self._written_at >= REPORT_SECONDS
         if stale or _steady(status) != _steady({key: before.get(key) for key in status}):
@@ -220,7 +227,7 @@ class NodeKeeper:
             self._written, self._written_at = status, now
         return bool(status["conditions"][-1]["status"] == "True")
 
-    async def _status(self, before: list[dict[str, Any]]) -> dict[str, Any]:
+    async def _status(self, before: Mapping[str, Any]) -> dict[str, Any]:
         machine = self._configuration.machine
         now = self._clock.now()
         try:
@@ -239,14 +246,19 @@ class NodeKeeper:
             ("Hostname", self._facts.name),
         ]
         return {
-            "capacity": dict(self._facts.capacity),
-            "allocatable": dict(self._facts.allocatable),
+            "capacity": {**self._facts.capacity, **extended_resources(before.get("capacity"))},
+            "allocatable": {
+                **self._facts.allocatable,
+                **extended_resources(before.get("allocatable")),
+                **allocatable_change(before),
+            },
             "addresses": [{"type": kind, "address": address} for kind, address in addresses],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "nodeInfo": node_info(self._configuration, self._host, self._version, self._boot_id),
             "images": images(self._images),
             "volumesInUse": sorted(self.volumes_in_use()),
-            "conditions": conditions(Health(self._trouble, self.pressures()), before, now),
+            "declaredFeatures": list(FEATURES),
+            "conditions": conditions(Health(self._trouble, self.pressures()), before.get("conditions") or [], now),
         }
 
     async def _found_trouble(self) -> str:

@@ -377,6 +377,7 @@ class PodWorker:
             waiting=self._waiting,
             findings=self._probes.findings,
             resources=self._parts.resizer.actual(self.uid),
+            held="PodResizePending" in self._conditions,
             stopped=self.ending,
             over=over,
             restarts=lambda container, state: restarts(self.pod, container, state),

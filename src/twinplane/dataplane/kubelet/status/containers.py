@@ -37,6 +37,8 @@ class Observed:
     """By container id."""
     resources: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """By container: what its cgroup has been given, where that is not what the spec says."""
+    held: bool = False
+    """A resize cannot be made, or not now: the pod has been allotted no more than it has."""
     stopped: bool = False
     """Nothing is started any more."""
     over: bool = False
@@ -144,7 +146,8 @@ def _add_details(
     resources = observed.resources.get(container["name"]) or container.get("resources") or {}
     if running and kind != "ephemeral":
         if resources.get("requests"):
-            status["allocatedResources"] = (container.get("resources") or {}).get("requests") or resources["requests"]
+            asked = (container.get("resources") or {}).get("requests")
+            status["allocatedResources"] = resources["requests"] if observed.held or not asked else asked
         status["resources"] = {key: resources[key] for key in ("limits", "requests", "claims") if resources.get(key)}
     if running and current.user is not None:
         uid, gid, groups = current.user

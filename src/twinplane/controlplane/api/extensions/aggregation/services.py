@@ -1,7 +1,8 @@
 """The aggregator: knows the APIServices, says whether each is available, and answers for those of other servers.
 
 The table follows the API server's own cache, so every replica passes on the same requests. Availability is checked by
-every replica for itself and written by whoever finds it changed.
+every replica for itself and written by whoever finds it changed. A group that is aggregated in most clusters can be
+answered by a part of this process (`OwnGroup`), for as long as its APIService names no Service.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 
@@ -39,12 +42,25 @@ AGGREGATOR = UserInfo("system:kube-aggregator", (MASTERS,))
 _UNAVAILABLE = b"service unavailable\n"
 
 
+class OwnGroup(Protocol):
+    """One version of a group without types in the registry; `resources` is its APIResourceList."""
+
+    resources: Object
+
+    async def answer(self, request: Request, route: Route) -> Response:
+        """Raises `ApiError`."""
+        ...
+
+
 @dataclass(slots=True)
 class Remote:
+    """`own` stands in for another server; it is always available."""
+
     service: Object
     available: bool = False
     resources: Object | None = None
     openapi: Object | None = None
+    own: OwnGroup | None = None
 
     def version(self) -> RemoteVersion:
         spec = self.service["spec"]
@@ -60,16 +76,25 @@ class Remote:
 
 
 class Aggregator:
-    """`start` after the cache's; then `run`. `remotes` is empty in most clusters, and then nobody asks."""
+    """`start` after the cache's; then `run`. Without `remotes` nobody asks."""
 
     def __init__(
-        self, cache: ObjectCache, registry: Registry, client: KubeClient, clock: Clock, dialer: Dialer
+        self,
+        cache: ObjectCache,
+        registry: Registry,
+        client: KubeClient,
+        clock: Clock,
+        dialer: Dialer,
+        *,
+        own: Mapping[str, OwnGroup],
     ) -> None:
+        """`own` by name of the APIService."""
         self._cache = cache
         self._registry = registry
         self._client = client
         self._clock = clock
         self._dialer = dialer
+        self._own = own
         self._wake = asyncio.Event()
         self._generation = -1
         self.remotes: dict[tuple[str, str], Remote] = {}
@@ -82,10 +107,15 @@ class Aggregator:
     def _changed(self, name: str, entry: Entry | None) -> None:
         version, _, group = name.partition(".")
         key = group, version
-        if entry is None or not local.is_remote(entry.object):
+        own = self._own.get(name)
+        if entry is None or not (own or local.is_remote(entry.object)):
             self.remotes.pop(key, None)
+        elif own is not None and not local.is_remote(entry.object):
+            self.remotes[key] = Remote(entry.object, True, own.resources, own=own)
         else:
             known = self.remotes.get(key)
+            if known is not None and known.own is not None:
+                known = None
             available = _is_available(entry.object)
             if known is None:
                 self.remotes[key] = Remote(entry.object, available)
@@ -103,14 +133,17 @@ class Aggregator:
 
     # Answers
 
-    async def answer(self, request: Request, route: Route, user: UserInfo) -> Response | None:
-        """Of another server; None where this one answers. Called for authorized requests only."""
+    def remote_of(self, request: Request, route: Route) -> Remote | None:
+        """Who answers instead; None where this server does."""
         key = (route.group, route.version) if route.is_resource else _group_version(request.path)
-        remote = None if key is None else self.remotes.get(key)
-        if remote is None:
-            return None
+        return None if key is None else self.remotes.get(key)
+
+    async def answer(self, remote: Remote, request: Request, route: Route, user: UserInfo) -> Response:
+        """Called for authorized requests only."""
         if not remote.available:
             return _unavailable()
+        if remote.own is not None:
+            return await remote.own.answer(request, route)
         try:
             passed = proxy.upgrade if "upgrade" in request.headers else proxy.forward
             return await passed(remote.service, request, user, self._dialer)
@@ -131,6 +164,9 @@ class Aggregator:
         if parts[:1] == ["apis"] and len(parts) == 2:
             found = discovery.group(orjson.loads(response.body), parts[1], versions)
             return _rewritten(request, response, found or {})
+        versions = [remote.version() for remote in self.remotes.values() if remote.own is None]
+        if not versions:
+            return response
         if parts == ["openapi", "v2"] and response.content_type == MEDIA_TYPE:
             return Response(200, response.body + more(discovery.definitions_of(versions)), MEDIA_TYPE)
         if parts == ["openapi", "v2"]:
@@ -163,7 +199,7 @@ class Aggregator:
                 healthy = False
             seconds = CHECK_SECONDS if healthy else RETRY_SECONDS
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds if self.remotes or not healthy else None):
+                async with asyncio.timeout(seconds if self._others() or not healthy else None):
                     await self._wake.wait()
             self._wake.clear()
 
@@ -181,8 +217,11 @@ class Aggregator:
         self._generation = generation
 
     async def _check_all(self) -> bool:
-        results = [await self._check(remote) for remote in tuple(self.remotes.values())]
+        results = [await self._check(remote) for remote in self._others()]
         return all(results)
+
+    def _others(self) -> list[Remote]:
+        return [remote for remote in self.remotes.values() if remote.own is None]
 
     async def _check(self, remote: Remote) -> bool:
         status, reason, message = await self._probe(remote)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twinplane.controlplane.api.types.contract import ResourceType
-from twinplane.controlplane.api.types.strategy import core, jobs, pods, services
+from twinplane.controlplane.api.types.strategy import core, devices, jobs, pods, services
 from twinplane.controlplane.api.types.strategy.equality import same
 from twinplane.kubeclient.contract import Object
 
@@ -34,7 +34,7 @@ _WITH_GENERATION: dict[str, frozenset[str]] = {
     "flowcontrol.apiserver.k8s.io": frozenset({"FlowSchema", "PriorityLevelConfiguration"}),
     "networking.k8s.io": frozenset({"Ingress", "IngressClass", "NetworkPolicy"}),
     "policy": frozenset({"PodDisruptionBudget"}),
-    "resource.k8s.io": frozenset({"DeviceClass", "ResourceSlice"}),
+    "resource.k8s.io": frozenset({"DeviceClass", "DeviceTaintRule", "ResourceSlice"}),
     "storage.k8s.io": frozenset({"CSIDriver"}),
 }
 _KEEPS_STATUS_ON_CREATE = frozenset({("", "Node")})
@@ -73,6 +73,7 @@ UPDATES: dict[tuple[str, str, str], Update] = {
     ("certificates.k8s.io", "CertificateSigningRequest", ""): core.update_signing_request,
     ("certificates.k8s.io", "CertificateSigningRequest", "approval"): core.approve_signing_request,
     ("certificates.k8s.io", "CertificateSigningRequest", "status"): core.sign_signing_request,
+    ("resource.k8s.io", "ResourceClaim", "status"): devices.update_claim_status,
 }
 
 

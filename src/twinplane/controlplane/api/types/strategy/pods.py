@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -21,10 +22,43 @@ _GATED = {
 
 def create_pod(pod: Object) -> None:
     spec = pod.get("spec") or {}
+    # Of an alpha feature that is off (GenericWorkload).
+    spec.pop("schedulingGroup", None)
+    _select_own_labels(spec, pod["metadata"].get("labels") or {})
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
     if spec.get("schedulingGates"):
         since = pod["metadata"].get("creationTimestamp")
         pod["status"]["conditions"] = [{**_GATED, "lastTransitionTime": since}]
+
+
+def _select_own_labels(spec: dict[str, Any], labels: dict[str, str]) -> None:
+    """`matchLabelKeys` and `mismatchLabelKeys` become expressions of their selectors, with the pod's own values."""
+    for term in _selecting(spec):
+        selector = term.get("labelSelector")
+        if selector is None:
+            # Selects nothing, whatever else is asked.
+            continue
+        own = [
+            {"key": key, "operator": operator, "values": [labels[key]]}
+            for field, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn"))
+            for key in term.get(field) or ()
+            if key in labels
+        ]
+        if own:
+            term["labelSelector"] = {**selector, "matchExpressions": [*(selector.get("matchExpressions") or ()), *own]}
+
+
+def _selecting(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Whatever in a spec selects other pods."""
+    yield from spec.get("topologySpreadConstraints") or ()
+    affinity = spec.get("affinity")
+    if not affinity:
+        return
+    for kind in ("podAffinity", "podAntiAffinity"):
+        terms = affinity.get(kind) or {}
+        yield from terms.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
+        for preferred in terms.get("preferredDuringSchedulingIgnoredDuringExecution") or ():
+            yield preferred.get("podAffinityTerm") or {}
 
 
 def update_pod(pod: Object, old: Object) -> None:

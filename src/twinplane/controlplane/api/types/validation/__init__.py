@@ -17,6 +17,8 @@ from twinplane.controlplane.api.types.registry import Registry
 from twinplane.controlplane.api.types.validation import (
     access,
     core,
+    device_claims,
+    device_slices,
     extending,
     flowcontrol,
     metadata,
@@ -39,6 +41,8 @@ from twinplane.kubeclient.errors import FieldError
 VALIDATORS: tuple[Mapping[str, Visitor], ...] = (
     access.VALIDATORS,
     core.VALIDATORS,
+    device_claims.VALIDATORS,
+    device_slices.VALIDATORS,
     extending.VALIDATORS,
     flowcontrol.VALIDATORS,
     network.VALIDATORS,

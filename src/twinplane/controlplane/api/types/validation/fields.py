@@ -35,6 +35,10 @@ def too_long(path: str, limit: int) -> FieldError:
     return FieldError("FieldValueTooLong", path, f"may not be more than {limit} bytes")
 
 
+def too_many(path: str, count: int, limit: int) -> FieldError:
+    return FieldError("FieldValueTooMany", path, f"{count}: must have at most {limit} items")
+
+
 def unsupported(path: str, value: Any, choices: Iterable[str]) -> FieldError:
     shown = ", ".join(f'"{choice}"' for choice in sorted(choices))
     return FieldError("FieldValueNotSupported", path, f"supported values: {shown}", value)

@@ -7,10 +7,11 @@ from typing import Any
 from twinplane.controlplane.api.types.strategy.equality import same
 from twinplane.controlplane.api.types.validation import names
 from twinplane.controlplane.api.types.validation.context import Context, Visitor
-from twinplane.controlplane.api.types.validation.fields import duplicate, invalid, unsupported
+from twinplane.controlplane.api.types.validation.fields import duplicate, forbidden, invalid, unsupported
 
 _OPERATORS = ("Equal", "Exists")
 _COMPARISONS = ("Gt", "Lt")
+"""Alpha in 1.36 and off: upstream names them among what is supported, and refuses them."""
 
 
 def toleration(value: dict[str, Any], path: str, context: Context) -> None:
@@ -32,8 +33,9 @@ def toleration(value: dict[str, Any], path: str, context: Context) -> None:
         problems = names.label_value(value.get("value", ""))
         if problems:
             errors.append(invalid(f"{path}.operator", value["value"], "; ".join(problems)))
-    elif operator not in _COMPARISONS:
-        errors.append(unsupported(f"{path}.operator", operator, _OPERATORS))
+    else:
+        known = (*_OPERATORS, *_COMPARISONS) if operator in _COMPARISONS else _OPERATORS
+        errors.append(unsupported(f"{path}.operator", operator, known))
 
 
 def taint(value: dict[str, Any], path: str, context: Context) -> None:
@@ -73,6 +75,32 @@ def spread_constraint(value: dict[str, Any], path: str, context: Context) -> Non
                 value.get("whenUnsatisfiable", "")
             )
             errors.append(invalid(f"{path}.minDomains", domains, detail))
+    _label_keys(value, path, context)
+
+
+def _label_keys(value: dict[str, Any], path: str, context: Context) -> None:
+    """`matchLabelKeys` are in the selector already where this is a pod: see the strategy of pods."""
+    errors = context.errors
+    selector = value.get("labelSelector")
+    matched = value.get("matchLabelKeys") or []
+    mismatched = value.get("mismatchLabelKeys") or []
+    for field, keys in (("matchLabelKeys", matched), ("mismatchLabelKeys", mismatched)):
+        if keys and selector is None:
+            errors.append(forbidden(f"{path}.{field}", "must not be specified when labelSelector is not set"))
+            continue
+        for index, key in enumerate(keys):
+            errors.texts(f"{path}.{field}[{index}]", key, names.qualified_name(key))
+    seen = set((selector or {}).get("matchLabels") or {})
+    for expression in (selector or {}).get("matchExpressions") or ():
+        key = expression.get("key")
+        if key in matched and key in seen:
+            at = f"{path}[{matched.index(key)}]"
+            errors.append(invalid(at, key, "exists in both matchLabelKeys and labelSelector"))
+        seen.add(key)
+    for index, key in enumerate(matched):
+        if key in mismatched:
+            at = f"{path}.matchLabelKeys[{index}]"
+            errors.append(invalid(at, key, "exists in both matchLabelKeys and mismatchLabelKeys"))
 
 
 def spread_constraints(spec: dict[str, Any], path: str, context: Context) -> None:
@@ -92,6 +120,7 @@ def pod_affinity_term(value: dict[str, Any], path: str, context: Context) -> Non
         context.errors.texts(f"{path}.topologyKey", value["topologyKey"], problems)
     for index, namespace in enumerate(value.get("namespaces") or ()):
         context.errors.texts(f"{path}.namespaces[{index}]", namespace, names.dns_label(namespace))
+    _label_keys(value, path, context)
 
 
 VALIDATORS: dict[str, Visitor] = {

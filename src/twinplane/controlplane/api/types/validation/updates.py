@@ -11,7 +11,7 @@ from typing import Any
 
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.types.strategy.equality import same
-from twinplane.controlplane.api.types.validation import pod_updates
+from twinplane.controlplane.api.types.validation import device_claims, pod_updates
 from twinplane.controlplane.api.types.validation.fields import IMMUTABLE, Errors, forbidden, invalid
 from twinplane.kubeclient import quantity
 from twinplane.kubeclient.contract import Object
@@ -61,6 +61,8 @@ def validate(type: ResourceType, body: Object, old: Object, subresource: str, er
         pod_updates.validate_ephemeral(body, old, errors)
     elif subresource == "resize":
         pod_updates.validate_resize(body, old, errors)
+    if subresource == "status" and key in STATUS:
+        STATUS[key](body, old, errors)
     if subresource:
         return
     for path in FROZEN.get(key, ()):
@@ -68,6 +70,10 @@ def validate(type: ResourceType, body: Object, old: Object, subresource: str, er
     special = SPECIAL.get(key)
     if special is not None:
         special(body, old, errors)
+
+
+STATUS: dict[tuple[str, str], Rule] = {("resource.k8s.io", "ResourceClaim"): device_claims.claim_status}
+"""What others than the API server rely on in a status."""
 
 
 def _read(body: Object, path: str) -> Any:
