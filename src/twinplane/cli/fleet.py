@@ -20,7 +20,14 @@ from twinplane.cli.output import CommandError, Progress, print_document, print_t
 from twinplane.cli.region_access import region_access
 from twinplane.cli.token import access_token
 from twinplane.dataplane.simulation.document import InvalidFleet, duration, share
-from twinplane.dataplane.simulation.fleet.failures import KINDS, Failure, check_failure, read_stored, stored
+from twinplane.dataplane.simulation.fleet.failures import (
+    KINDS,
+    STATUSES,
+    Failure,
+    check_failure,
+    read_stored,
+    stored,
+)
 from twinplane.dataplane.simulation.fleet.spec import (
     CONFIG_MAP_PREFIX,
     FAILURES_KEY,
@@ -28,6 +35,7 @@ from twinplane.dataplane.simulation.fleet.spec import (
     LABEL,
     NAMESPACE,
     FleetSpec,
+    check_covers,
     read_fleet,
 )
 
@@ -45,26 +53,55 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _apply(arguments: argparse.Namespace) -> None:
-    content = _with_traces(_read(arguments.filename), arguments.filename)
+    content = _with_files(_read(arguments.filename), arguments.filename)
     spec = _checked(content)
-    failures = [stored(failure.at(time.time())) for failure in spec.failures]
+    now = time.time()
+    failures = [stored(failure.at(now)) for failure in spec.failures]
+    api = _api(arguments)
+    _check_instance_types(arguments, spec)
+    _check_others(api, spec)
+    name = CONFIG_MAP_PREFIX + spec.name
+    known = api.find(f"{CONFIG_MAPS}/{name}")
+    if known is not None:
+        # What was injected goes on: it is not the file's to end.
+        failures += [stored(failure) for failure in _injected(known, now)]
     data = {FILE_KEY: json.dumps(content), FAILURES_KEY: json.dumps(failures)}
     if sum(map(len, data.values())) > BYTES_MAX:
         raise CommandError("the fleet file and its traces are more than a ConfigMap holds (1 MB)")
-    api = _api(arguments)
-    name = CONFIG_MAP_PREFIX + spec.name
     metadata = {"name": name, "namespace": NAMESPACE, "labels": {LABEL: spec.name}}
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-    known = api.find(f"{CONFIG_MAPS}/{name}")
     if known is None:
         api.send("POST", CONFIG_MAPS, body)
     else:
+        metadata["resourceVersion"] = known["metadata"]["resourceVersion"]
         api.send("PUT", f"{CONFIG_MAPS}/{name}", body)
     progress = Progress()
     verb = "created" if known is None else "updated"
     progress.done(f'fleet "{spec.name}" {verb}: {spec.nodes} node(s) in {len(spec.groups)} group(s)')
     if arguments.wait:
         _wait(api, spec, progress)
+
+
+def _check_instance_types(arguments: argparse.Namespace, spec: FleetSpec) -> None:
+    """Nodes of a type that EC2 does not have would never register."""
+    from botocore.exceptions import ClientError
+
+    account = account_of(region_access(arguments.data_dir))
+    for index, group in enumerate(spec.groups):
+        try:
+            account.ec2.describe_instance_types(InstanceTypes=[group.instance_type])
+        except ClientError as error:
+            raise CommandError(f"spec.groups[{index}].instanceType: {error.response['Error']['Message']}") from error
+
+
+def _check_others(api: Api, spec: FleetSpec) -> None:
+    for body in api.get(f"{CONFIG_MAPS}?labelSelector={LABEL}")["items"]:
+        try:
+            other = _spec_of(body)
+        except CommandError:
+            continue
+        if other.name != spec.name and other.cidr.overlaps(spec.cidr):
+            raise CommandError(f"spec.cidr: {spec.cidr} overlaps {other.cidr} of fleet {other.name}")
 
 
 def _wait(api: Api, spec: FleetSpec, progress: Progress) -> None:
@@ -97,20 +134,39 @@ def _read(filename: str) -> Any:
         raise CommandError(f"{filename}: {error}") from error
 
 
-def _with_traces(content: Any, filename: str) -> Any:
-    """Usage models that name a CSV file, relative to the fleet file, get its text: the cluster cannot read it."""
+def _with_files(content: Any, filename: str) -> Any:
+    """Files that usage models and life cycles name, relative to the fleet file, become text in it.
+
+    The cluster cannot read them.
+    """
     folder = Path() if filename == "-" else Path(filename).parent
-    models = content
-    for name in ("spec", "usage", "models"):
-        models = models.get(name) if isinstance(models, dict) else None
-    for model in models.values() if isinstance(models, dict) else ():
-        if isinstance(model, dict) and "file" in model:
-            path = folder / str(model.pop("file"))
-            try:
-                model["csv"] = path.read_text()
-            except (OSError, UnicodeDecodeError) as error:
-                raise CommandError(f"{path}: {error}") from error
+    spec = content.get("spec") if isinstance(content, dict) else None
+    usage = spec.get("usage") if isinstance(spec, dict) else None
+    models = usage.get("models") if isinstance(usage, dict) else None
+    cycles = spec.get("lifeCycles") if isinstance(spec, dict) else None
+    for items, named, field in (
+        (models.values() if isinstance(models, dict) else (), "file", "csv"),
+        (cycles if isinstance(cycles, list) else (), "logFile", "log"),
+    ):
+        for item in items:
+            if isinstance(item, dict) and named in item:
+                item[field] = _text(folder / str(item.pop(named)))
     return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: {error}") from error
+
+
+def _spec_of(body: dict[str, Any]) -> FleetSpec:
+    """Of a ConfigMap, which somebody may have edited. Raises CommandError."""
+    try:
+        return _checked(json.loads(body["data"][FILE_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CommandError(f"{body['metadata']['name']}: {error}") from error
 
 
 def _checked(content: Any) -> FleetSpec:
@@ -157,7 +213,7 @@ def _get(arguments: argparse.Namespace) -> None:
         return
     rows = []
     for body in found:
-        spec = read_fleet(json.loads(body["data"][FILE_KEY]))
+        spec = _spec_of(body)
         there, ready = _ready(api, spec.name)
         active = [failure.kind for failure in _failures(body) if failure.active(time.time())]
         rows.append((spec.name, spec.nodes, there, ready, str(spec.cidr), ", ".join(active) or "none"))
@@ -176,6 +232,11 @@ def _failures(body: dict[str, Any]) -> list[Failure]:
     return [read_stored(item) for item in json.loads(body["data"].get(FAILURES_KEY) or "[]")]
 
 
+def _injected(body: dict[str, Any], now: float) -> list[Failure]:
+    """Those that are not the file's, and not over."""
+    return [failure for failure in _failures(body) if failure.injected and failure.ends > now]
+
+
 def _inject_arguments(parser: argparse.ArgumentParser) -> None:
     cluster_flag(parser)
     parser.add_argument("name", help="name of the fleet")
@@ -190,12 +251,21 @@ def _inject_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--selector", "-l", default="", metavar="K=V,...", help="only pods with these labels")
     parser.add_argument("--period", default="60s", metavar="DURATION", help="of flapping (default: 60s)")
     parser.add_argument("--factor", type=float, default=10.0, help="of slowStart (default: 10)")
+    parser.add_argument("--type", default="Ready", help="of nodeCondition, e.g. DiskPressure (default: Ready)")
+    parser.add_argument("--status", choices=STATUSES, default="", help="of nodeCondition (default: the bad one)")
+    parser.add_argument("--reason", default="", help="of nodeCondition (default: the kubelet's)")
+    parser.add_argument("--message", default="", help="of nodeCondition (default: the kubelet's)")
+    parser.add_argument("--resource", default="memory", help="of eviction (default: memory)")
 
 
 def _inject(arguments: argparse.Namespace) -> None:
     failure = _failure(arguments, time.time())
     api = _api(arguments)
     body = _known(api, arguments.name)
+    try:
+        check_covers(_spec_of(body), failure, "inject")
+    except InvalidFleet as error:
+        raise CommandError(str(error)) from error
     # What is over need not be kept.
     going = [known for known in _failures(body) if known.ends > time.time()]
     body["data"][FAILURES_KEY] = json.dumps([stored(known) for known in [*going, failure]])
@@ -219,6 +289,12 @@ def _failure(arguments: argparse.Namespace, now: float) -> Failure:
             selector=_selector(arguments.selector),
             period=duration(arguments.period, "--period"),
             factor=arguments.factor,
+            type=arguments.type,
+            status=arguments.status,
+            reason=arguments.reason,
+            message=arguments.message,
+            resource=arguments.resource,
+            injected=True,
         )
         check_failure(failure, "inject")
     except InvalidFleet as error:

@@ -112,7 +112,7 @@ def kept_by_subresource(resource: Resource, old: Object, new: Object, subresourc
             new["status"] = copied(old["status"])
         if resource == NAMESPACES:
             new.setdefault("spec", {})["finalizers"] = old.get("spec", {}).get("finalizers", [])
-    if new.get("spec") != old.get("spec") and resource != PODS:
+    if new.get("spec") != old.get("spec") and (resource != PODS or subresource == "resize"):
         new["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
     return new
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.unit.simulation.test_fleet_file import fleet
 from twinplane.cli import fleet as command
 from twinplane.cli.main import main
 from twinplane.cli.output import CommandError
+from twinplane.dataplane.simulation.fleet.failures import Failure, stored
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -27,6 +29,22 @@ def test_injection_has_an_end() -> None:
     assert (failure.zone, failure.share) == ("us-west-2a", 0.5)
 
 
+def test_conditions_and_evictions_are_injected() -> None:
+    pressure = command._failure(arguments("nodeCondition", "--type", "DiskPressure", "--for", "1m"), 0.0)
+    assert pressure.condition[:3] == ("DiskPressure", "True", "KubeletHasDiskPressure")
+    own = arguments("nodeCondition", "--for", "1m", "--status", "Unknown", "--reason", "Why", "--message", "so")
+    assert command._failure(own, 0.0).condition == ("Ready", "Unknown", "Why", "so")
+    assert command._failure(arguments("eviction", "--for", "1m", "-l", "a=b"), 0.0).resource == "memory"
+
+
+def test_what_was_injected_outlives_another_file() -> None:
+    injected = command._failure(arguments("crashLoop", "--for", "5m"), 1000.0)
+    of_file = Failure("crashLoop", 1000.0, 2000.0)
+    body = {"data": {"failures.json": json.dumps([stored(injected), stored(of_file)])}}
+    assert command._injected(body, 1100.0) == [injected]
+    assert command._injected(body, 1300.0) == []
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -35,6 +53,7 @@ def test_injection_has_an_end() -> None:
         (("nodeLoss", "--for", "1m", "--share", "3"), "--share: must be between 0 and 1"),
         (("crashLoop", "--for", "1m", "--selector", "app"), "--selector must be labels such as app=web, got 'app'"),
         (("nodeLoss", "--for", "1m", "-l", "a=b"), "inject: nodeLoss is about nodes"),
+        (("nodeCondition", "--for", "1m", "--type", "no type"), "inject.type: 'no type' is no type"),
     ],
 )
 def test_injections_that_make_no_sense(words: tuple[str, ...], sentence: str) -> None:
@@ -46,15 +65,22 @@ def test_injections_that_make_no_sense(words: tuple[str, ...], sentence: str) ->
 def test_traces_travel_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "day.csv").write_text("seconds,cpu,memory\n0,1,1Gi\n")
     body: dict[str, Any] = fleet(usage={"models": {"day": {"kind": "trace", "file": "day.csv"}}})
-    content = command._with_traces(body, str(tmp_path / "fleet.yaml"))
+    content = command._with_files(body, str(tmp_path / "fleet.yaml"))
     assert content["spec"]["usage"]["models"]["day"] == {"kind": "trace", "csv": "seconds,cpu,memory\n0,1,1Gi\n"}
     assert set(command._checked(content).models) == {"day"}
+
+
+def test_logs_travel_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "app.log").write_text("loading\nready\n")
+    content = command._with_files(fleet(lifeCycles=[{"logFile": "app.log"}]), str(tmp_path / "fleet.yaml"))
+    (cycle,) = command._checked(content).life_cycles
+    assert cycle.stages.log == ("loading", "ready")
 
 
 def test_missing_trace(tmp_path: Path) -> None:
     body = fleet(usage={"models": {"day": {"kind": "trace", "file": "day.csv"}}})
     with pytest.raises(CommandError, match=r"day\.csv"):
-        command._with_traces(body, str(tmp_path / "fleet.yaml"))
+        command._with_files(body, str(tmp_path / "fleet.yaml"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "spec: []", "spec: {usage: 7}", "spec: {usage: {models: 7}}", "a: b: c"])

@@ -10,7 +10,7 @@ from tests.unit.controllers.world import World, running, running_status
 from twinplane.clock import rfc3339, rfc3339_micro
 from twinplane.controlplane.controllers.contract import Context, Controller
 from twinplane.controlplane.controllers.nodelifecycle.controller import NodeLifecycleController
-from twinplane.controlplane.controllers.nodelifecycle.zones import Zones
+from twinplane.controlplane.controllers.nodelifecycle.zones import Rates, Zones
 from twinplane.controlplane.controllers.podgc.controller import PodGarbageCollector
 from twinplane.controlplane.controllers.tainteviction.controller import TaintEvictionController, seconds_left
 from twinplane.kubeclient.contract import Object
@@ -296,3 +296,54 @@ def test_small_zones_stop_when_most_nodes_are_gone() -> None:
     for number in range(5):
         zones.put(f"a{number}", "a", ready=number >= 3)
     assert zones.wait("a0", 0.0) is None
+
+
+def test_excluded_nodes_say_nothing_about_their_zone() -> None:
+    zones = Zones()
+    for number in range(60):
+        # Of those that count only two are lost; the others are known to come and go.
+        zones.put(f"a{number}", "a", ready=number >= 40, counted=number < 2 or number >= 40)
+    assert zones.wait("a0", 0.0) == 0.0
+    assert zones.wait("a1", 0.0) == 10.0
+    for number in range(40, 60):
+        zones.put(f"a{number}", "a", ready=True, counted=False)
+    assert zones.all_disrupted
+
+
+def test_the_rates_are_the_flags() -> None:
+    zones = Zones(Rates(eviction=1.0, secondary=0.5, large_zone=5, unhealthy_part=0.8))
+    for number in range(10):
+        zones.put(f"a{number}", "a", ready=number >= 7)
+    assert (zones.wait("a0", 0.0), zones.wait("a1", 0.0)) == (0.0, 1.0)
+    zones.put("a7", "a", ready=False)
+    zones.wait("a1", 1.0)
+    assert zones.wait("a2", 1.0) == 2.0
+
+
+@virtual_time
+async def test_pods_of_a_node_out_of_service_are_failed_and_go(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        tasks = await start(world, clock)
+        world.kubelet_works = False
+        world.cluster.seed(PODS, pod(clock, "p", "n2"))
+        await world.settle(70)
+        out_of_service = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+        taints = [*world.one(NODES, "n2")["spec"]["taints"], out_of_service]
+        phases = asyncio.create_task(phases_of(world, "p"))
+        await world.cluster.patch(NODES, "n2", {"spec": {"taints": taints}})
+        await world.settle(5)
+        assert world.names(PODS) == []
+        assert (await phases)[-1] == "Failed"
+        for task in tasks:
+            task.cancel()
+
+
+async def phases_of(world: World, name: str) -> list[str]:
+    """Of a pod until it is gone."""
+    seen: list[str] = []
+    async for event in world.cluster.watch(PODS):
+        if event.object["metadata"]["name"] == name:
+            seen.append(event.object["status"]["phase"])
+            if event.type == "DELETED":
+                return seen
+    return seen

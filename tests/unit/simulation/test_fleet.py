@@ -27,6 +27,7 @@ async def test_instance_becomes_node(clock: VirtualClock) -> None:
         }
         assert node["status"]["allocatable"]["pods"] == "29"
         assert node["status"]["allocatable"]["cpu"] == "1930m"
+        assert "RestartAllContainersOnContainerExits" in node["status"]["declaredFeatures"]
         assert node["metadata"]["annotations"]["twinplane.io/kubelet-endpoint"] == "127.0.0.1:10250"
         lease = world.cluster.object(LEASES, NODE, "kube-node-lease")
         assert lease is not None
@@ -34,6 +35,24 @@ async def test_instance_becomes_node(clock: VirtualClock) -> None:
         renewed = world.cluster.object(LEASES, NODE, "kube-node-lease")
         assert renewed is not None
         assert renewed["spec"]["renewTime"] > lease["spec"]["renewTime"]
+
+
+@virtual_time
+async def test_what_others_advertise_on_a_node_can_be_used(clock: VirtualClock) -> None:
+    world = World.new(clock)
+    world.account.start(1)
+
+    async def advertise(amount: str | None) -> dict[str, str]:
+        patch = {"status": {"capacity": {"example.com/dongle": amount}}}
+        await world.cluster.patch(NODES, NODE, patch, subresource="status")
+        await asyncio.sleep(1)
+        node = world.cluster.object(NODES, NODE)
+        assert node is not None
+        return dict(node["status"]["allocatable"])
+
+    async with world.running():
+        assert (await advertise("4"))["example.com/dongle"] == "4"
+        assert "example.com/dongle" not in await advertise(None)
 
 
 @virtual_time
@@ -51,7 +70,7 @@ async def test_pod_runs_and_goes(clock: VirtualClock) -> None:
         found = simulation.pods.by_address(address)
         assert found is not None
         assert found.serving
-        assert [event.split()[0] for event in world.events()] == ["Pulling", "Successfully", "Created", "Started"]
+        assert [event.split()[0] for event in world.events()] == ["Pulling", "Successfully", "Container", "Container"]
         await world.cluster.delete(PODS, "web", "default")
         await asyncio.sleep(1)
         assert world.cluster.object(PODS, "web", "default") is None

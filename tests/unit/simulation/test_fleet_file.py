@@ -8,17 +8,21 @@ import pytest
 
 from twinplane.dataplane.simulation.document import InvalidFleet, duration
 from twinplane.dataplane.simulation.fleet.failures import (
+    NO_POD_FAULT,
     Failure,
     NodeFacts,
     PodFacts,
+    PodFault,
     next_change,
     node_fault,
     pod_fault,
     read_stored,
     stored,
 )
+from twinplane.dataplane.simulation.fleet.life_cycles import stages_of
 from twinplane.dataplane.simulation.fleet.member import AddressRange, member
 from twinplane.dataplane.simulation.fleet.spec import read_fleet
+from twinplane.dataplane.simulation.stages import Run
 
 GROUP = {"name": "general", "count": 4, "instanceType": "m5.large", "zones": ["us-west-2a", "us-west-2b"]}
 
@@ -77,6 +81,30 @@ def test_groups_take_turns_in_zones() -> None:
         (fleet(failures=[{"kind": "nodeLoss", "for": 0}]), "for: must be longer than nothing"),
         (fleet(failures=[{"kind": "nodeLoss", "for": "1m", "namespace": "x"}]), "is about nodes, not about pods"),
         (fleet(usage={"rules": [{"selector": {}, "model": "x"}]}), "there is no usage model 'x'"),
+        (fleet(failures=[{"kind": "nodeLoss", "for": 9, "group": "x"}]), "failures[0].group: there is no group 'x'"),
+        (fleet(failures=[{"kind": "zoneLoss", "for": 9, "zone": "x"}]), "failures[0].zone: no node is in 'x'"),
+        (fleet(failures=[{"kind": "nodeLoss", "for": 9, "nodes": ["demo-general-4"]}]), "no node 'demo-general-4'"),
+        (fleet(failures=[{"kind": "nodeCondition", "for": 9, "type": "!"}]), "failures[0].type: '!' is no type"),
+        (fleet(failures=[{"kind": "nodeCondition", "for": 9, "status": "Bad"}]), "status: must be one of True, False"),
+        (fleet(groups=[GROUP | {"capacity": {"x/y": "much"}}]), "groups[0].capacity.x/y: 'much' is no quantity"),
+        (fleet(groups=[GROUP | {"capacity": {"pods": 5}}]), "how many pods there may be is podsPerNode"),
+        (fleet(groups=[GROUP | {"labels": {"te am": "x"}}]), "groups[0].labels: 'te am' is no key of a label"),
+        (fleet(groups=[GROUP | {"labels": {"team": "a b"}}]), "groups[0].labels.team: 'a b' must be at most 63"),
+        (fleet(groups=[GROUP | {"labels": {"Ex_ample/x": "a"}}]), "'Ex_ample/x' is no key of a label"),
+        (fleet(groups=[GROUP | {"zones": ["us west"]}]), "spec.groups[0].zones[0]: 'us west' must be"),
+        (fleet(groups=[GROUP | {"taints": [{"key": "?", "effect": "NoSchedule"}]}]), "taints[0].key: '?' is no key"),
+        (fleet(lifeCycles=[{"log": "x\n" * 501}]), "spec.lifeCycles[0].log: 501 lines are more than 500"),
+        (fleet(lifeCycles=[{}]), "spec.lifeCycles[0]: names no stage that differs"),
+        (fleet(lifeCycles=[{"pull": {"second": 1}}]), "spec.lifeCycles[0].pull.seconds: is required"),
+        (fleet(lifeCycles=[{"pull": {"seconds": 1, "x": 1}}]), "spec.lifeCycles[0].pull: unknown field x"),
+        (fleet(lifeCycles=[{"run": {"seconds": 1, "exitCode": 256}}]), "lifeCycles[0].run.exitCode: at most 255"),
+        (fleet(lifeCycles=[{"restartBackoff": {"first": 9, "max": 1}}]), "restartBackoff: first must be more than 0"),
+        (fleet(lifeCycles=[{"events": {"boom": {}}}]), "lifeCycles[0].events: unknown event boom"),
+        (fleet(lifeCycles=[{"ready": {"seconds": 1}, "group": "x"}]), "lifeCycles[0].group: there is no group 'x'"),
+        (
+            fleet(lifeCycles=[{"events": {"started": {"type": "Normal", "reason": "x", "message": "{boom}"}}}]),
+            "lifeCycles[0].events.started.message: only {image}, {container}",
+        ),
     ],
 )
 def test_refusals(body: object, sentence: str) -> None:
@@ -111,14 +139,8 @@ def test_failures_have_an_end() -> None:
 
 def test_flapping_nodes_turn() -> None:
     failure = Failure("flapping", 0, 100, period=20)
-    assert [node_fault([failure], node(), now).unready for now in (0, 9, 10, 19, 20, 100)] == [
-        True,
-        True,
-        False,
-        False,
-        True,
-        False,
-    ]
+    found = [node_fault([failure], node(), now).ready for now in (0, 9, 10, 19, 20, 100)]
+    assert found == ["False", "False", "True", "True", "False", "True"]
     assert next_change([failure], 9) == 10
     assert next_change([failure], 10) == 20
 
@@ -129,9 +151,9 @@ def test_failures_of_pods() -> None:
         Failure("slowStart", 0, 10, namespace="shop", factor=3),
     ]
     web = PodFacts("shop", "web-1", {"app": "web"})
-    assert pod_fault(failures, web, node(), 5) == (True, False, 3)
-    assert pod_fault(failures, PodFacts("other", "db-1", {}), node(), 5) == (False, False, 1)
-    assert pod_fault(failures, web, node(), 10) == (False, False, 1)
+    assert pod_fault(failures, web, node(), 5) == PodFault(crash=True, slow=3)
+    assert pod_fault(failures, PodFacts("other", "db-1", {}), node(), 5) == NO_POD_FAULT
+    assert pod_fault(failures, web, node(), 10) == NO_POD_FAULT
 
 
 def test_a_share_is_always_the_same() -> None:
@@ -139,3 +161,24 @@ def test_a_share_is_always_the_same() -> None:
     hit = [number for number in range(1000) if node_fault([failure], node(number), 1).silent]
     assert 200 < len(hit) < 400
     assert hit == [number for number in range(1000) if node_fault([failure], node(number), 2).silent]
+
+
+def test_built_in_models_may_be_named() -> None:
+    spec = read_fleet(fleet(groups=[GROUP | {"usage": "idle"}], usage={"rules": [{"selector": {}, "model": "busy"}]}))
+    assert spec.groups[0].usage == "idle"
+
+
+def test_life_cycles_cover_pods_as_failures_do() -> None:
+    cycles = [
+        {"selector": {"app": "web"}, "namespace": "shop", "pull": {"seconds": "20s", "jitter": 5}},
+        {"group": "general", "share": 0.5, "run": {"seconds": 60, "exitCode": 137, "reason": "OOMKilled"}},
+    ]
+    rules = read_fleet(fleet(lifeCycles=cycles)).life_cycles
+    web = stages_of(rules, PodFacts("shop", "web-1", {"app": "web"}), node())
+    assert web is not None
+    assert (web.pull.seconds, web.pull.jitter, web.run) == (20, 5, None)
+    others = [stages_of(rules, PodFacts("shop", f"db-{number}", {}), node()) for number in range(200)]
+    assert 70 < sum(found is not None for found in others) < 130
+    hit = next(found for found in others if found is not None)
+    assert hit.run == Run(60, exit_code=137, reason="OOMKilled")
+    assert stages_of(rules, PodFacts("shop", "db-1", {}), node(group="other")) is None

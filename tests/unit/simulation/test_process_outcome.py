@@ -34,6 +34,7 @@ STAGES = default_stages()
         (["sh", "-c", "echo up; exec sleep inf; echo never"], Outcome(FOREVER, 0, ("up",))),
         (["sh", "-c", "date | cat\nwhile true; do sleep 1; done"], Outcome(FOREVER, 0)),
         (["sh", "-c", "while true; do sleep 1; exit 1; done"], None),
+        (["sh", "-c", "trap exit TERM; while true; do sleep 1; done"], Outcome(FOREVER, 0, stopped_code=0)),
         (["sh", "-c", "sleep 1 | cat"], None),
         (["sh"], None),
         (["nginx", "-g", "daemon off;"], None),
@@ -143,7 +144,7 @@ def test_the_generation_that_was_observed_follows_the_spec() -> None:
 
 def test_extended_resources_of_others_are_not_counted() -> None:
     made = body({"resources": {"requests": {"example.com/foo": "2"}}})
-    assert kubelet_admission.refusal(made, [], {"pods": "10", "cpu": "1"}) is None
-    refused = kubelet_admission.refusal(made, [], {"pods": "10", "example.com/foo": "1"})
+    assert kubelet_admission.refusal(kubelet_admission.requests_of(made), [], {"pods": "10", "cpu": "1"}) is None
+    refused = kubelet_admission.refusal(kubelet_admission.requests_of(made), [], {"pods": "10", "example.com/foo": "1"})
     assert refused is not None
     assert refused.reason == "OutOfexample.com/foo"

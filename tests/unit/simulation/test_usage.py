@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.simulation.world import NODE, World, pod
 from twinplane.dataplane.simulation.document import InvalidFleet
-from twinplane.dataplane.simulation.usage.curves import Constant, Curve, Noise, Steps, Wave
+from twinplane.dataplane.simulation.usage.curves import Constant, Curve, Noise, Ramp, Steps, Wave
 from twinplane.dataplane.simulation.usage.exposition import cadvisor_metrics, resource_metrics, summary
 from twinplane.dataplane.simulation.usage.models import Consumer, built_in_models, read_model, usage
+from twinplane.dataplane.simulation.usage.routes import UsageRoutes
 from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.resources import NODES
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
 TRACE = "seconds,cpu,memory\n0,100m,64Mi\n60,1,128Mi\n90,0,96Mi\n"
 CURVES = [
     Constant(0.5),
     Wave(0.1, 0.9, 3600, 600),
+    Ramp(0.2, 0.8, 60),
+    Ramp(0.8, 0.0, 200),
     Steps.of([(0, 1), (10, 3), (25, 0)], 0),
     Steps.of([(0, 1), (10, 3), (25, 0)], 40),
     Noise.seeded(0.2, "seed"),
@@ -57,6 +63,13 @@ def test_replicas_differ_and_repeat() -> None:
     assert one.cpu_cores == pytest.approx(0.25, rel=0.11)
 
 
+def test_a_ramp_grows_from_the_start_of_its_container() -> None:
+    levels = {"cpu": {"from": 0.1, "to": 0.1}, "memory": {"from": "64Mi", "to": "1Gi"}}
+    model = read_model({"kind": "ramp", "over": "1h", **levels}, "leak")
+    found = [usage(model, Consumer("s", 5000, 1, 1), 5000 + seconds).memory_bytes for seconds in (0, 1800, 3600, 9999)]
+    assert found == [64 * 2**20, 544 * 2**20, 2**30, 2**30]
+
+
 def test_trace_file() -> None:
     model = read_model({"kind": "trace", "csv": TRACE}, "trace")
     consumer = Consumer("uid", 1000, 0.1, 1e6)
@@ -76,12 +89,14 @@ def test_repeated_trace() -> None:
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({"kind": "sine"}, "kind: must be one of constant, dailyWave, trace"),
+        ({"kind": "sine"}, "kind: must be one of constant, dailyWave, ramp, trace"),
         ({"kind": "constant", "cpu": "much", "memory": 1}, "m.cpu: 'much' is no quantity"),
         ({"kind": "constant", "cpu": -1, "memory": 1}, "m.cpu: must not be negative"),
         ({"kind": "constant", "cpu": 1}, "m.memory: is required"),
         ({"kind": "constant", "cpu": 1, "memory": 1, "noise": 2}, "m.noise: must be between 0 and 1"),
         ({"kind": "dailyWave", "cpu": {"low": 1, "high": 0}, "memory": {"low": 0, "high": 1}}, "low must not be more"),
+        ({"kind": "ramp", "over": 0}, "m.over: must be at least 1s"),
+        ({"kind": "ramp", "over": 9, "cpu": {"from": 1, "to": "1"}}, "m.cpu: from and to must both be"),
         ({"kind": "trace", "csv": "a,b\n1,2"}, "needs a heading"),
         ({"kind": "trace", "csv": "seconds,cpu,memory\n5,1,1"}, "seconds must start at 0"),
         ({"kind": "trace", "csv": "seconds,cpu,memory\n0,x,1"}, "row 1, cpu: 'x' is no quantity"),
@@ -101,8 +116,6 @@ def busy(name: str = "web") -> Object:
 
 @virtual_time
 async def test_kubelet_formats(clock: VirtualClock) -> None:
-    import asyncio
-
     world = World.new(clock)
     world.account.start(1)
     async with world.running() as simulation:
@@ -128,3 +141,29 @@ async def test_kubelet_formats(clock: VirtualClock) -> None:
     assert described["podRef"]["name"] == "web"
     assert described["cpu"]["usageNanoCores"] == pytest.approx(450e6, rel=0.06)
     assert stats["node"]["memory"]["workingSetBytes"] > described["memory"]["workingSetBytes"]
+
+
+@virtual_time
+async def test_who_is_asked(clock: VirtualClock) -> None:
+    from aiohttp.test_utils import make_mocked_request
+
+    world = World.new(clock)
+    world.account.start(1)
+    world.account.start(2)
+    async with world.running() as simulation:
+        await asyncio.sleep(10)
+        names = [body["metadata"]["name"] for body in world.cluster.objects(NODES)]
+        routes = UsageRoutes(simulation.nodes, simulation.consumption, clock).routes()
+        answer = {route.path: route.handler for route in routes}["/stats/summary"]
+
+        async def asked(path: str = "") -> tuple[int, str]:
+            headers = {"X-Forwarded-Uri": path} if path else {}
+            response: Any = await answer(make_mocked_request("GET", "/stats/summary", headers))
+            body = orjson.loads(response.body) if response.status == 200 else {"node": {"nodeName": ""}}
+            return response.status, body["node"]["nodeName"]
+
+        assert len(names) == 2
+        for name in names:
+            assert await asked(f"/api/v1/nodes/{name}/proxy/stats/summary") == (200, name)
+        assert await asked() == (404, "")
+        assert await asked("/api/v1/nodes/nobody/proxy/stats/summary") == (404, "")

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.streams.test_api_server import received
 from twinplane.dataplane.simulation.runtime import STRATEGIC
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.resources import PODS
+from twinplane.kubeclient.resources import NODES, PODS
 from twinplane.testing.in_process import Cluster, cluster
 
 PATH = "/api/v1/namespaces/default/pods/web"
@@ -112,3 +112,24 @@ async def test_exec_in_an_ephemeral_container() -> None:
         query = {"stdout": "1", "container": "debug", "command": "hostname"}
         async with session.ws_connect(f"{PATH}/exec", params=query, protocols=("v5.channel.k8s.io",)) as socket:
             assert (await received(socket))[1] == b"web\n"
+
+
+async def test_a_node_shows_its_own_pods() -> None:
+    async with cluster(nodes=2) as made:
+        names = [node["metadata"]["name"] for node in (await made.client().list(NODES)).items]
+        for name in names:
+            body = web()
+            body["metadata"]["name"] = f"on-{name.partition('.')[0]}"
+            await made.client().create(PODS, {**body, "spec": {**body["spec"], "nodeName": name}}, "default")
+        await made.settle()
+        context = ssl.create_default_context(cadata=made.certificate_authority)
+        headers = {"Authorization": f"Bearer {made.token}"}
+        async with aiohttp.ClientSession(
+            made.url, connector=aiohttp.TCPConnector(ssl=context), headers=headers
+        ) as session:
+            for name in names:
+                async with session.get(f"/api/v1/nodes/{name}/proxy/pods") as answer:
+                    pods = [item["metadata"]["name"] for item in (await answer.json())["items"]]
+                own = f"on-{name.partition('.')[0]}"
+                assert own in pods
+                assert not [pod for pod in pods if pod.startswith("on-") and pod != own]

@@ -115,6 +115,16 @@ _ONE = {"containers": [{"name": "web"}]}
             ("0/1", "Init:ExitCode:1", "0"),
         ),
         (
+            _INIT,
+            {
+                "phase": "Pending",
+                "initContainerStatuses": [
+                    {"name": "a", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+                ],
+            },
+            ("0/1", "Init:CrashLoopBackOff", "3"),
+        ),
+        (
             _ONE,
             {"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]},
             ("0/1", "SchedulingGated", "0"),

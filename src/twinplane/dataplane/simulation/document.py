@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -80,10 +82,40 @@ def count(value: object, place: str) -> int:
     return value
 
 
+def boolean(value: object, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidFleet(f"{place}: must be true or false, got {value!r}")
+    return value
+
+
 def texts(value: object, place: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise InvalidFleet(f"{place}: must be a list")
     return tuple(text(item, f"{place}[{index}]") for index, item in enumerate(value))
+
+
+def node_labels(value: object, place: str) -> dict[str, str]:
+    """As `labels`, of objects that are made from them: what the API server would refuse is refused."""
+    found = labels(value, place)
+    for key, item in found.items():
+        label_key(key, place)
+        label_value(item, f"{place}.{key}")
+    return found
+
+
+def label_key(value: object, place: str) -> str:
+    found = text(value, place)
+    prefix, _, short = found.rpartition("/")
+    if not _LABEL.fullmatch(short) or ("/" in found and not _DOMAIN.fullmatch(prefix)):
+        raise InvalidFleet(f"{place}: {found!r} is no key of a label such as team or example.com/team")
+    return found
+
+
+def label_value(value: object, place: str) -> str:
+    found = text(value, place)
+    if found and not _LABEL.fullmatch(found):
+        raise InvalidFleet(f"{place}: {found!r} must be at most 63 letters, digits, dashes, dots and underscores")
+    return found
 
 
 def labels(value: object, place: str) -> dict[str, str]:

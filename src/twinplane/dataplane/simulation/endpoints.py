@@ -69,6 +69,12 @@ class Directory:
         self._router = router
         self._nodes = nodes
 
+    def find(self, address: str, port: int) -> Target | None:
+        """Whatever VPC the address is of: that of the cluster, or the range of a fleet."""
+        return next(
+            (found for vpc in self._nodes.vpcs if (found := self.resolve(Endpoint(vpc, address, port), ""))), None
+        )
+
     def resolve(self, endpoint: Endpoint, client: str) -> Target | None:
         pod = self._pods.by_address(endpoint.address)
         if pod is not None:

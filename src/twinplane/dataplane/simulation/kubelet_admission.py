@@ -41,13 +41,15 @@ def requests_of(body: Object) -> dict[str, int]:
     return total
 
 
-def refusal(body: Object, others: Iterable[Mapping[str, int]], allocatable: Mapping[str, Any]) -> Refusal | None:
-    """`others` are the requests of the pods that the node holds."""
+def refusal(
+    requests: Mapping[str, int], others: Iterable[Mapping[str, int]], allocatable: Mapping[str, Any]
+) -> Refusal | None:
+    """`requests` are the pod's (`requests_of`), `others` those of the pods that the node holds."""
     held = list(others)
     pods = int(allocatable.get("pods", 0))
     if len(held) >= pods:
         return _out_of("pods", 1, len(held), pods)
-    for name, amount in requests_of(body).items():
+    for name, amount in requests.items():
         if "/" in name and name not in allocatable:
             # An extended resource that others keep account of: the kubelet knows nothing of it.
             continue

@@ -16,7 +16,7 @@ from twinplane.clock import Clock
 from twinplane.dataplane.log_options import LogOptions, log_options
 from twinplane.dataplane.simulation.logs import Line, Logs, Ring, next_lines
 from twinplane.dataplane.simulation.pods import PodFleet, SimulatedPod
-from twinplane.dataplane.simulation.usage.routes import UsageRoutes
+from twinplane.dataplane.simulation.usage.routes import UsageRoutes, asked_node
 from twinplane.dataplane.streaming.contract import Streams
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ class KubeletApi:
         import orjson
         from aiohttp import web
 
-        items = [self._pods.described(pod) for pod in self._pods.all()]
+        node = asked_node(request)
+        pods = self._pods.on_node(node) if node else self._pods.all()
+        items = [self._pods.described(pod) for pod in pods]
         body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
         return web.Response(body=orjson.dumps(body), content_type="application/json")
 

@@ -11,15 +11,31 @@ init containers one after another, sidecars as soon as the one before has starte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
+from twinplane.dataplane.simulation.container_life import (
+    ContainerLife,
+    Ending,
+    Exit,
+    ending,
+    restarts,
+    run_seconds,
+    stopped,
+)
 from twinplane.dataplane.simulation.fleet.failures import NO_POD_FAULT, PodFault
 from twinplane.dataplane.simulation.pod_spec import ContainerSpec, PodSpec
 from twinplane.dataplane.simulation.process_outcome import FOREVER
+from twinplane.dataplane.simulation.resize import Pending, Resources
 from twinplane.dataplane.simulation.stages import Delay, Stages
+
+IMAGES_MAX = 4096
+"""Images whose size is remembered."""
+DEADLINE = "Pod was active on the node longer than the specified deadline"
+EVICTED = "The node was low on resource: {resource}. "
 
 
 class Told(NamedTuple):
@@ -39,47 +55,13 @@ class Logged(NamedTuple):
     text: str
 
 
-@dataclass(slots=True)
-class Exit:
-    code: int
+class PodFailure(NamedTuple):
+    """The kubelet gave the pod up."""
+
     reason: str
-    started_at: float
-    finished_at: float
-    container_id: str
-
-
-@dataclass(slots=True)
-class ContainerLife:
-    spec: ContainerSpec
-    step: str = "waiting"
-    """waiting, pulling, pullBackoff, starting, running, stopping, backoff or done."""
-    due: float | None = None
-    """When the step ends by itself; None when it waits for something else."""
-    ready_at: float | None = None
-    exit_at: float | None = None
-    pull_began: float = 0.0
-    pull_failures: int = 0
-    started_at: float = 0.0
-    ready: bool = False
-    restarts: int = 0
-    crashes: int = 0
-    """Failures in a row, for the back-off."""
-    incarnation: int = 0
-    last: Exit | None = None
-    """How it ended last; the present state too when `step` is done or backoff."""
-    container_id: str = ""
-
-    @property
-    def running(self) -> bool:
-        return self.step in ("running", "stopping")
-
-    @property
-    def succeeded(self) -> bool:
-        return self.step == "done" and self.last is not None and self.last.code == 0
-
-    @property
-    def ever_started(self) -> bool:
-        return self.running or self.last is not None
+    message: str
+    disrupted: bool
+    """Through no fault of its own: the pod gets the condition DisruptionTarget."""
 
 
 @dataclass(slots=True)
@@ -98,45 +80,103 @@ class PodLife:
     """When the sandbox is up; None until the pod has its address."""
     sandboxed: bool = False
     terminating: bool = False
+    """It is being deleted."""
+    stop_by: float = FOREVER
+    """What still runs then is killed."""
+    failed: PodFailure | None = None
+    allocated: dict[str, Resources] | None = None
+    """What the containers have, for a pod that was resized; None: what the spec says."""
+    pending: Pending | None = None
+    """Why the last resize has not taken effect."""
     told: list[Told] = field(default_factory=list)
     logged: list[Logged] = field(default_factory=list)
+    _only_main: bool = True
+    """No container waits for another."""
 
     def __post_init__(self) -> None:
         if not self.containers:
             self.containers = [ContainerLife(container) for container in self.spec.containers]
+        self._only_main = all(life.spec.kind == "main" for life in self.containers)
 
     # -- what the caller does ------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
         """The address is there: set up the sandbox."""
-        if self.sandbox_at is None and not self.terminating:
+        if self.sandbox_at is None and not self.ending:
             self.sandbox_at = now + self._draw(self.stages.sandbox)
 
     def terminate(self, now: float, grace_seconds: float) -> None:
         """SIGTERM to everything that runs; what has not started never will. Idempotent, but grace may get shorter."""
-        for life in self.containers:
-            if life.step == "running":
-                life.step, life.ready = "stopping", False
-                life.due = now + min(grace_seconds, self.stages.stop.draw(self.random))
-                self._tell("killing", life)
-            elif life.step == "stopping":
-                life.due = min(life.due or now, now + grace_seconds)
-            elif life.step != "done":
-                life.step, life.due = "done", None
         self.terminating = True
+        self._end(now, grace_seconds)
+
+    def fail(self, now: float, failure: PodFailure, grace_seconds: float) -> None:
+        """The kubelet gives it up: all containers stop, and none starts any more."""
+        if not self.ending and not self.finished:
+            self.failed = failure
+            self._tell("evicted" if failure.disrupted else "deadline", None, why=failure.message)
+            self._end(now, grace_seconds)
+
+    def evict(self, now: float, resource: str) -> None:
+        """For want of a resource of the node."""
+        self.fail(now, PodFailure("Evicted", EVICTED.format(resource=resource), disrupted=True), 0.0)
+
+    def _end(self, now: float, grace_seconds: float) -> None:
+        self.stop_by = min(self.stop_by, now + grace_seconds)
+        for life in self.containers:
+            if life.step == "running" and life.spec.kind != "sidecar":
+                self._stop(life, now)
+            elif life.step == "stopping":
+                life.due = min(life.due or now, self.stop_by)
+            elif life.step not in ("done", "running"):
+                life.step, life.due = "done", None
+        self._stop_sidecars(now)
+
+    def respec(self, spec: PodSpec, now: float) -> None:
+        """The pod was changed: a container with another image is started anew, as the kubelet does."""
+        before, self.spec = self.spec, spec
+        if _chosen(before) != _chosen(spec):
+            self._plan_exits(now)
+        known = {container.name: container for container in spec.containers}
+        for life in self.containers:
+            old, life.spec = life.spec, known.get(life.spec.name, life.spec)
+            if old.image != life.spec.image and not self.ending:
+                # What another image went through does not count.
+                life.crashes = life.pull_failures = 0
+                if life.step == "running":
+                    self._revive(life, now, "killingChanged")
+                elif life.step in ("backoff", "pullBackoff"):
+                    life.due = now
+
+    def restart(self, container: str, now: float) -> None:
+        """Of a running container, for the sake of its new resources."""
+        for life in self.containers:
+            if life.spec.name == container and life.step == "running" and not self.ending:
+                self._revive(life, now, "killingResized")
 
     def attach(self, ephemeral: Iterable[ContainerSpec], now: float) -> None:
         """Containers were added to the pod, which start at once where it has a sandbox."""
         known = {life.spec.name for life in self.containers}
         self.containers += [ContainerLife(spec) for spec in ephemeral if spec.name not in known]
-        if self.sandboxed and not self.terminating:
+        self._only_main = len(self.containers) == len(known) and self._only_main
+        if self.sandboxed and not self.ending:
             self._start_next(now)
 
     def set_fault(self, fault: PodFault, now: float) -> None:
         """A failure begins or ends. Containers that run crash, or run on; what is slow or waits keeps its time."""
         before, self.fault = self.fault, fault
-        if before.crash == fault.crash:
-            return
+        if fault.evicted and not before.evicted:
+            self.evict(now, fault.evicted)
+        if before.crash != fault.crash:
+            self._plan_exits(now)
+
+    def set_stages(self, stages: Stages, now: float) -> None:
+        """Other data: containers that run end as it says, from now on; what is under way keeps its time."""
+        before, self.stages = self.stages, stages
+        if before.run != stages.run:
+            self._plan_exits(now)
+
+    def _plan_exits(self, now: float) -> None:
         for life in self.containers:
             if life.step == "running" and life.spec.kind == "main":
                 seconds = self.run_seconds(life)
@@ -151,14 +191,33 @@ class PodLife:
         return changed
 
     def next_due(self) -> float | None:
-        if not self.sandboxed and not self.terminating:
-            return self.sandbox_at
-        return min(self._dues(), default=None)
+        due: float | None = None
+        if not self.sandboxed and not self.ending:
+            due = self.sandbox_at
+        else:
+            for life in self.containers:
+                for moment in (life.due, life.ready_at, life.exit_at, life.unhealthy_at):
+                    if moment is not None and (due is None or moment < due):
+                        due = moment
+        if self.spec.active_deadline is None or (deadline := self._deadline) is None:
+            return due
+        return deadline if due is None else min(due, deadline)
 
     def drain(self) -> tuple[list[Told], list[Logged]]:
         told, logged = self.told, self.logged
         self.told, self.logged = [], []
         return told, logged
+
+    @property
+    def ending(self) -> bool:
+        """Nothing is started any more."""
+        return self.terminating or self.failed is not None
+
+    @property
+    def _deadline(self) -> float | None:
+        """Of its `activeDeadlineSeconds`, while that matters."""
+        seconds = self.spec.active_deadline
+        return None if seconds is None or self.ending or self.finished else self.started_at + seconds
 
     # -- what the status is made of ------------------------------------------------------------------------------
 
@@ -169,8 +228,8 @@ class PodLife:
     @property
     def finished(self) -> bool:
         """No container runs or will run again."""
-        ending = (life for life in self.containers if life.spec.kind in ("init", "main"))
-        return all(life.step == "done" for life in ending) or self._init_failed
+        last = (life for life in self.containers if life.spec.kind in ("init", "main"))
+        return all(life.step == "done" for life in last) or self._init_failed
 
     @property
     def stopped(self) -> bool:
@@ -179,12 +238,12 @@ class PodLife:
 
     @property
     def phase(self) -> str:
-        if self._init_failed:
+        if self._init_failed or (self.failed is not None and self.stopped):
             return "Failed"
         main = [life for life in self.containers if life.spec.kind == "main"]
-        if not self.terminating and (not self.initialized or not all(life.ever_started for life in main)):
+        if not self.ending and (not self.initialized or not all(life.ever_started for life in main)):
             return "Pending"
-        if all(life.step == "done" for life in main) and (self.spec.runs_to_completion or self.terminating):
+        if all(life.step == "done" for life in main):
             return "Succeeded" if all(life.succeeded for life in main) else "Failed"
         return "Running"
 
@@ -199,28 +258,41 @@ class PodLife:
 
     # -- the machine ---------------------------------------------------------------------------------------------
 
-    def _dues(self) -> Iterator[float]:
-        for life in self.containers:
-            for moment in (life.due, life.ready_at, life.exit_at):
-                if moment is not None:
-                    yield moment
-
     def _fire(self, now: float) -> None:
-        if not self.sandboxed and not self.terminating:
+        if self.spec.active_deadline is not None and (deadline := self._deadline) is not None and deadline <= now:
+            self.fail(now, PodFailure("DeadlineExceeded", DEADLINE, disrupted=False), self.spec.grace_seconds)
+            return
+        if not self.sandboxed and not self.ending:
             self.sandboxed = True
         for life in self.containers:
             if life.ready_at is not None and life.ready_at <= now:
                 life.ready_at, life.ready = None, life.step == "running"
             if life.exit_at is not None and life.exit_at <= now:
                 life.exit_at = None
-                self._exit(life, now, self._exit_code(life))
+                self._exit(life, now, ending(self.spec, life.spec, self.stages, self.fault))
+            elif life.unhealthy_at is not None and life.unhealthy_at <= now:
+                self._tell("unhealthy", life, probe=life.spec.failing_probe.capitalize())
+                self._revive(life, now, "killingUnhealthy")
             elif life.due is not None and life.due <= now:
                 life.due = None
                 self._step(life, now)
-        if not self.terminating:
+        if self.ending:
+            self._stop_sidecars(now)
+        else:
             self._start_next(now)
 
     def _start_next(self, now: float) -> None:
+        if not self._only_main:
+            self._start_in_order(now)
+            return
+        for life in self.containers:
+            if life.step == "waiting":
+                self._create(life, now)
+
+    def _start_in_order(self, now: float) -> None:
+        if self._init_failed:
+            self._stop_sidecars(now)
+            return
         for life in self.containers:
             if life.spec.kind == "ephemeral" and life.step == "waiting":
                 self._create(life, now)
@@ -231,23 +303,36 @@ class PodLife:
                 self._create(life, now)
             if not self._is_past(life):
                 return
-        if self._init_failed:
-            return
         for life in self.containers:
             if life.spec.kind == "main" and life.step == "waiting":
                 self._create(life, now)
         self._stop_sidecars(now)
 
     def _stop_sidecars(self, now: float) -> None:
-        """Once all main containers of a pod that completes are done, the others are stopped."""
-        if not self.spec.runs_to_completion:
+        """Once nothing else runs any more: the last one first, each when the one behind it has stopped."""
+        if self._only_main:
             return
-        if all(life.step == "done" for life in self.containers if life.spec.kind == "main"):
-            for life in self.containers:
-                if life.spec.kind in ("sidecar", "ephemeral") and life.step == "running":
-                    life.step, life.ready = "stopping", False
-                    life.due = now + self.stages.stop.draw(self.random)
-                    self._tell("killing", life)
+        main = [life for life in self.containers if life.spec.kind == "main"]
+        if not (self.ending or self._init_failed or all(life.step == "done" for life in main)):
+            return
+        for life in self.containers:
+            if life.spec.kind == "ephemeral" and life.step == "running":
+                self._stop(life, now)
+        if any(life.running for life in self.containers if life.spec.kind in ("main", "init")):
+            return
+        sidecars = (life for life in reversed(self.containers) if life.spec.kind == "sidecar" and life.running)
+        last = next(sidecars, None)
+        if last is not None and last.step == "running":
+            self._stop(last, now)
+
+    def _stop(self, life: ContainerLife, now: float, event: str = "killing") -> None:
+        life.revived = False
+        life.stop(now, min(self.stop_by, now + self.spec.grace_seconds), self.stages.stop.draw(self.random))
+        self._tell(event, life, probe=life.spec.failing_probe)
+
+    def _revive(self, life: ContainerLife, now: float, event: str) -> None:
+        self._stop(life, now, event)
+        life.revived = True
 
     def _step(self, life: ContainerLife, now: float) -> None:
         if life.step == "pulling":
@@ -257,7 +342,7 @@ class PodLife:
         elif life.step == "starting":
             self._started(life, now)
         elif life.step == "stopping":
-            self._exit(life, now, life.spec.outcome.stopped_code if life.spec.outcome is not None else 0)
+            self._exit(life, now, stopped(life))
 
     def _create(self, life: ContainerLife, now: float) -> None:
         if life.spec.image in self.images and not life.spec.pull_always:
@@ -272,7 +357,7 @@ class PodLife:
 
     def _pulled(self, life: ContainerLife, now: float) -> None:
         if self.spec.image_pull_error or self.fault.pull_error:
-            self._tell("pullFailed", life)
+            life.pull_error = self._tell("pullFailed", life).partition(": ")[2]
             self._tell("pullError", life)
             self._tell("pullBackoff", life)
             life.pull_failures += 1
@@ -293,56 +378,41 @@ class PodLife:
         life.incarnation += 1
         life.container_id = f"containerd://{self.random.getrandbits(256):064x}"
         life.step, life.started_at = "running", now
-        life.ready_at = now + life.spec.ready_after if life.spec.ready_after < FOREVER else None
+        spec = life.spec
+        ready_after = spec.ready_after + (self.stages.ready.draw(self.random) if spec.kind != "init" else 0.0)
+        life.ready_at = now + ready_after if ready_after < FOREVER else None
         if life.ready_at is not None and life.ready_at <= now:
             life.ready, life.ready_at = True, None
+        life.unhealthy_at = now + spec.unhealthy_after if spec.unhealthy_after < FOREVER else None
         seconds = self.run_seconds(life)
         life.exit_at = None if seconds is None else now + seconds
         self._tell("created", life)
         self._tell("started", life)
-        self._log(life, now, f"container {life.spec.name} started")
-        if life.spec.outcome is not None:
-            self.logged += (Logged(now, life.spec.name, life.incarnation, line) for line in life.spec.outcome.lines)
+        self._log(life, now, f"container {spec.name} started")
+        self.logged += (Logged(now, spec.name, life.incarnation, line) for line in self._printed(spec))
+
+    def _printed(self, spec: ContainerSpec) -> tuple[str, ...]:
+        if self.stages.log is not None and spec.kind == "main":
+            return self.stages.log
+        return spec.outcome.lines if spec.outcome is not None else ()
 
     def _draw(self, delay: Delay) -> float:
         return delay.draw(self.random) * self.fault.slow
 
     def run_seconds(self, life: ContainerLife) -> float | None:
-        if life.spec.kind == "sidecar":
-            return None
-        if life.spec.kind == "ephemeral":
-            return self._process_seconds(life, None)
-        if life.spec.kind == "init":
-            return self._process_seconds(life, self.stages.init_run)
-        if self.fault.crash:
-            return self.stages.crash_run.draw(self.random)
-        if self.spec.run_seconds is not None:
-            return self.spec.run_seconds
-        if self.spec.crash_loop:
-            return self.stages.crash_run.draw(self.random)
-        return self._process_seconds(life, self.stages.job_run if self.spec.runs_to_completion else None)
+        return run_seconds(self.spec, life.spec, self.stages, self.fault, self.random)
 
-    def _process_seconds(self, life: ContainerLife, default: Delay | None) -> float | None:
-        """What the container's command says; `default` where it says nothing."""
-        found = life.spec.outcome
-        if found is None:
-            return default.draw(self.random) if default is not None else None
-        return found.seconds + self.stages.init_run.draw(self.random) if found.seconds < FOREVER else None
-
-    def _exit_code(self, life: ContainerLife) -> int:
-        if life.spec.kind == "main" and (self.spec.crash_loop or self.fault.crash):
-            return self.spec.exit_code or 1
-        if life.spec.kind == "main" and self.spec.exit_code is not None:
-            return self.spec.exit_code
-        return life.spec.outcome.code if life.spec.outcome is not None else 0
-
-    def _exit(self, life: ContainerLife, now: float, code: int) -> None:
-        life.last = Exit(code, "Error" if code else "Completed", life.started_at, now, life.container_id)
-        life.ready, life.ready_at, life.exit_at = False, None, None
+    def _exit(self, life: ContainerLife, now: float, end: Ending) -> None:
+        code, reason, message = end
+        reason = reason or ("Error" if code else "Completed")
+        life.last = Exit(code, reason, life.started_at, now, life.container_id, message)
+        told_to = life.step == "stopping" and not life.revived
+        life.ready, life.ready_at, life.exit_at, life.unhealthy_at = False, None, None, None
         self._log(life, now, f"container {life.spec.name} exited with code {code}")
-        if not self.restarts(life, code) or self.terminating:
+        if told_to or self.ending or not (life.revived or restarts(self.spec, life.spec, code)):
             life.step, life.due = "done", None
             return
+        life.revived = False
         if now - life.started_at >= self.stages.restart_backoff.reset_after:
             life.crashes = 0
         life.crashes += 1
@@ -352,36 +422,34 @@ class PodLife:
         if pause:
             self._tell("restartBackoff", life)
 
-    def restarts(self, life: ContainerLife, code: int) -> bool:
-        if life.spec.kind == "ephemeral":
-            return False
-        if life.spec.kind == "sidecar":
-            return life.step != "stopping"
-        if self.spec.restart_policy == "Always":
-            return life.spec.kind == "main" or code != 0
-        return self.spec.restart_policy == "OnFailure" and code != 0
-
-    def _tell(self, event: str, life: ContainerLife, **more: object) -> None:
+    def _tell(self, event: str, life: ContainerLife | None, **more: object) -> str:
         text = self.stages.events[event]
         spec = self.spec
         message = text.message.format(
-            image=life.spec.image,
-            container=life.spec.name,
+            image=life.spec.image if life is not None else "",
+            container=life.spec.name if life is not None else "",
             pod=spec.name,
             namespace=spec.namespace,
             uid=spec.uid,
             **more,
         )
-        self.told.append(Told(text.type, text.reason, message, life.spec))
+        self.told.append(Told(text.type, text.reason, message, life.spec if life is not None else None))
+        return message
 
     def _log(self, life: ContainerLife, now: float, text: str) -> None:
         """A line of the simulation's own, where nothing is known of what the container would print."""
-        if life.spec.outcome is not None:
+        if life.spec.outcome is not None or (self.stages.log is not None and life.spec.kind == "main"):
             return
         incarnation = life.incarnation if life.running else life.incarnation + 1
         self.logged.append(Logged(now, life.spec.name, incarnation, text))
 
 
+def _chosen(spec: PodSpec) -> tuple[object, ...]:
+    """How annotations let main containers end."""
+    return spec.run_seconds, spec.exit_code, spec.crash_loop
+
+
+@lru_cache(IMAGES_MAX)
 def image_size(image: str) -> int:
     """Bytes; made up, but always the same for an image: 20 to 220 MB."""
     return 20_000_000 + sum(ord(letter) * 7919 * (place + 1) for place, letter in enumerate(image)) % 200_000_000

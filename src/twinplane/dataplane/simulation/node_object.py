@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from twinplane.clock import rfc3339
@@ -20,6 +22,8 @@ from twinplane.dataplane.node_records import (
     UNINITIALIZED_TAINT,
     instance_labels,
 )
+from twinplane.dataplane.simulation.fleet.failures import NodeCondition
+from twinplane.dataplane.simulation.fleet.member import FleetInstance
 from twinplane.dataplane.simulation.instances import Instance
 from twinplane.dataplane.userdata import NodeSettings
 from twinplane.kubeclient.contract import Object
@@ -27,17 +31,15 @@ from twinplane.kubeclient.contract import Object
 PATCH_VERSION = {"1.33": 5, "1.34": 3, "1.35": 1, "1.36": 0}
 CONTAINERD_VERSION = "2.1.5"
 KERNEL_VERSION = "6.12.46-66.121.amzn2023"
-OS_IMAGE = "Amazon Linux 2023.9.20251117"
-
-FLAPPING_CONDITIONS = (
-    *CONDITIONS[:-1],
-    (
-        "Ready",
-        "False",
-        "KubeletNotReady",
-        "PLEG is not healthy: pleg was last seen active 3m0s ago; threshold is 3m0s",
-    ),
+FEATURES = (
+    "ExtendWebSocketsToKubelet",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
 )
+"""What a kubelet of the newest version declares by default (KEP-5328)."""
+DECLARING_VERSION = "1.36"
+OS_IMAGE = "Amazon Linux 2023.9.20251117"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ class NodeSpec:
         return self.provider_id.startswith("aws://")
 
     @property
+    def own_capacity(self) -> dict[str, str]:
+        """What a fleet's group has besides, or instead."""
+        instance = self.instance
+        return dict(instance.capacity) if isinstance(instance, FleetInstance) else {}
+
+    @property
     def max_pods(self) -> int:
         return self.settings.max_pods or default_max_pods(self.kind)
 
@@ -85,7 +93,9 @@ def node_object(spec: NodeSpec, now: float) -> Object:
 
 
 def node_annotations(spec: NodeSpec) -> dict[str, str]:
+    own = spec.instance.annotations if isinstance(spec.instance, FleetInstance) else {}
     return {
+        **own,
         "alpha.kubernetes.io/provided-node-ip": spec.instance.private_ip,
         "volumes.kubernetes.io/controller-managed-attach-detach": "true",
         KUBELET_ENDPOINT_ANNOTATION: spec.kubelet_endpoint,
@@ -104,34 +114,53 @@ def node_labels(spec: NodeSpec) -> dict[str, str]:
     return base | spec.settings.labels
 
 
-def node_status(spec: NodeSpec, now: float, since: float, *, ready: bool = True) -> dict[str, Any]:
+def node_status(
+    spec: NodeSpec,
+    now: float,
+    since: float,
+    faults: Iterable[NodeCondition] = (),
+    turned: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, Any]:
     """`since` is when the node became what it is: conditions keep that as their transition."""
     return {
-        "capacity": capacity(spec.kind, spec.max_pods),
-        "allocatable": allocatable(spec.kind, spec.max_pods),
+        "capacity": capacity(spec.kind, spec.max_pods) | spec.own_capacity,
+        "allocatable": allocatable_of(spec),
         "addresses": [
             {"type": "InternalIP", "address": spec.instance.private_ip},
             {"type": "InternalDNS", "address": spec.name},
             {"type": "Hostname", "address": spec.name},
         ],
-        "conditions": node_conditions(now, since, ready=ready),
+        "conditions": node_conditions(now, since, faults, turned),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": node_info(spec),
+        **({"declaredFeatures": list(FEATURES)} if spec.version >= DECLARING_VERSION else {}),
     }
 
 
-def node_conditions(now: float, since: float, *, ready: bool = True) -> list[dict[str, str]]:
-    return [
+def allocatable_of(spec: NodeSpec) -> dict[str, str]:
+    return allocatable(spec.kind, spec.max_pods) | spec.own_capacity
+
+
+def node_conditions(
+    now: float, since: float, faults: Iterable[NodeCondition], turned: Mapping[str, float]
+) -> list[dict[str, str]]:
+    """`faults` stand in place of what a node that is well says; `turned` says when conditions other than Ready changed.
+
+    Types that only a fault had are deleted, in the words of a strategic merge patch.
+    """
+    wanted = {item[0]: NodeCondition(*item) for item in CONDITIONS} | {item.type: item for item in faults}
+    conditions = [
         {
-            "type": name,
-            "status": status,
-            "reason": reason,
-            "message": message,
+            "type": item.type,
+            "status": item.status,
+            "reason": item.reason,
+            "message": item.message,
             "lastHeartbeatTime": rfc3339(now),
-            "lastTransitionTime": rfc3339(since),
+            "lastTransitionTime": rfc3339(max(since, turned.get(item.type, since))),
         }
-        for name, status, reason, message in (CONDITIONS if ready else FLAPPING_CONDITIONS)
+        for item in wanted.values()
     ]
+    return conditions + [{"type": name, "$patch": "delete"} for name in turned if name not in wanted]
 
 
 def node_info(spec: NodeSpec) -> dict[str, str]:

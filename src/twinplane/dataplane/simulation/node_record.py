@@ -1,7 +1,11 @@
-"""What is kept of a Node object: who it is, where it is, whether it is ready. An informer's transform."""
+"""What is kept of a Node object: who it is, where it is, whether it is ready, and what others advertise on it.
+
+An informer's transform.
+"""
 
 from __future__ import annotations
 
+from twinplane.dataplane.node_records import extended_resources
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import condition_of, labels_of
 
@@ -13,11 +17,16 @@ def slim_node(body: Object) -> Object:
     ready = condition_of(body, "Ready")
     metadata = {name: body["metadata"][name] for name in _METADATA if name in body["metadata"]}
     metadata["labels"] = {key: value for key, value in labels_of(body).items() if key.startswith(_LABELS)}
-    addresses = (body.get("status") or {}).get("addresses") or []
+    status = body.get("status") or {}
+    amounts = {name: extended_resources(status.get(name)) for name in ("capacity", "allocatable")}
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": metadata,
         "spec": {"providerID": (body.get("spec") or {}).get("providerID") or ""},
-        "status": {"addresses": addresses, "conditions": [ready] if ready is not None else []},
+        "status": {
+            "addresses": status.get("addresses") or [],
+            "conditions": [ready] if ready is not None else [],
+            **{name: extended for name, extended in amounts.items() if extended},
+        },
     }

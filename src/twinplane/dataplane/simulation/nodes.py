@@ -14,13 +14,14 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from twinplane.dataplane.aws import AwsError
-from twinplane.dataplane.capacity import InstanceType, allocatable, parse_instance_type
-from twinplane.dataplane.node_records import LEASE_NAMESPACE, lease_object, lease_spec
+from twinplane.dataplane.capacity import InstanceType, parse_instance_type
+from twinplane.dataplane.node_records import LEASE_NAMESPACE, allocatable_change, lease_object, lease_spec
 from twinplane.dataplane.simulation.fleet.failures import NO_NODE_FAULT, NodeFault
 from twinplane.dataplane.simulation.fleet.member import PROVIDER, FleetInstance
 from twinplane.dataplane.simulation.instances import Instance
 from twinplane.dataplane.simulation.node_object import (
     NodeSpec,
+    allocatable_of,
     node_annotations,
     node_labels,
     node_object,
@@ -69,9 +70,13 @@ class SimulatedNode:
     since: float
     """When that began."""
     allocatable: dict[str, str]
+    extended: dict[str, str | None] = field(default_factory=dict)
+    """What must change of its extended resources, for the next status."""
     images: set[str] = field(default_factory=set)
     lease_known: bool = False
     fault: NodeFault = NO_NODE_FAULT
+    turned: dict[str, float] = field(default_factory=dict)
+    """When conditions other than Ready began or ceased to be bad."""
 
     @property
     def member(self) -> FleetInstance | None:
@@ -124,7 +129,7 @@ class NodeFleet:
         self._by_name: dict[str, SimulatedNode] = {}
         self._by_address: dict[tuple[str, str], SimulatedNode] = {}
         self._kinds: dict[str, InstanceType] = {}
-        self._allocatables: dict[tuple[str, int], dict[str, str]] = {}
+        self._allocatables: dict[tuple[object, ...], dict[str, str]] = {}
         self._zone_ids: dict[str, str] = {}
         self._outbox = Outbox("nodes", self._write)
         self._timers = Timers(clock, self._timer)
@@ -153,6 +158,11 @@ class NodeFleet:
     def only_name(self) -> str:
         """Of the one node that there is; empty when there are several or none."""
         return next(iter(self._by_name)) if len(self._by_name) == 1 else ""
+
+    @property
+    def vpcs(self) -> set[str]:
+        """Whose addresses nodes have."""
+        return {vpc for vpc, _ in self._by_address}
 
     def at(self, vpc_id: str, address: str) -> SimulatedNode | None:
         return self._by_address.get((vpc_id, address))
@@ -192,6 +202,9 @@ class NodeFleet:
         node = self._nodes.get(instance_id)
         if node is None or fault == before:
             return
+        now = self._clock.now()
+        changed = set(before.conditions) ^ set(fault.conditions)
+        node.turned |= {condition.type: now for condition in changed if condition.type != "Ready"}
         node.fault = fault
         if not fault.silent:
             self._outbox.put(Task("status", instance_id))
@@ -250,10 +263,14 @@ class NodeFleet:
         node = SimulatedNode(spec, uid_of(body), str(ready.get("status")), since, allocatable, fault=fault)
         before = self._nodes.get(instance_id)
         if before is not None:
-            node.images, node.lease_known = before.images, before.lease_known
+            node.images, node.lease_known, node.turned = before.images, before.lease_known, before.turned
         self._nodes[instance_id] = node
         self._by_name[node.name] = node
         self._by_address[spec.instance.vpc_id, spec.instance.private_ip] = node
+        if fault.conditions:
+            now = self._clock.now()
+            node.turned |= {condition.type: now for condition in fault.conditions if condition.type != "Ready"}
+            self._outbox.put(Task("status", instance_id))
         await self._renew(instance_id)
         spread = self._random.random()
         self._timers.set(Task("status", instance_id), self._clock.now() + self.status_seconds * (0.5 + spread / 2))
@@ -275,17 +292,26 @@ class NodeFleet:
         await self._client.patch(NODES, spec.name, patch)
         ready = condition_of(found, "Ready") or {}
         since = time_of(ready.get("lastTransitionTime")) if ready.get("status") == "True" else 0.0
-        return await self._patch_status(spec, since or self._clock.now(), ready=True)
+        return await self._patch_status(spec, since or self._clock.now())
 
     def _allocatable(self, spec: NodeSpec) -> dict[str, str]:
         """Shared by the nodes that have the same."""
-        key = (spec.kind.name, spec.max_pods)
+        key = (spec.kind.name, spec.max_pods, *spec.own_capacity.items())
         if key not in self._allocatables:
-            self._allocatables[key] = allocatable(spec.kind, spec.max_pods)
+            self._allocatables[key] = allocatable_of(spec)
         return self._allocatables[key]
 
-    async def _patch_status(self, spec: NodeSpec, since: float, *, ready: bool) -> Object:
-        patch = {"status": node_status(spec, self._clock.now(), since, ready=ready)}
+    async def _patch_status(self, spec: NodeSpec, since: float, node: SimulatedNode | None = None) -> Object:
+        """`node` once there is one: what is wrong with it, and what others gave it, is in its status."""
+        now = self._clock.now()
+        if node is None:
+            status, extended = node_status(spec, now, since), {}
+        else:
+            status = node_status(spec, now, since, node.fault.conditions, node.turned)
+            extended = node.extended
+        if extended:
+            status["allocatable"] = {**status["allocatable"], **extended}
+        patch = {"status": status}
         return await self._client.patch(NODES, spec.name, patch, subresource="status", patch_type=STRATEGIC)
 
     async def _spec(self, instance: Instance) -> NodeSpec:
@@ -355,17 +381,19 @@ class NodeFleet:
         self._timers.set(Task("status", instance_id), self._clock.now() + self.status_seconds)
         if node.silent:
             return
-        ready = not node.fault.unready
-        since = node.since if node.ready == str(ready) else self._clock.now()
+        ready = node.fault.ready
+        since = node.since if node.ready == ready else self._clock.now()
         try:
-            body = await self._patch_status(node.spec, since, ready=ready)
-            node.ready, node.since = str(ready), time_of((condition_of(body, "Ready") or {}).get("lastTransitionTime"))
+            body = await self._patch_status(node.spec, since, node)
+            node.ready, node.since = ready, time_of((condition_of(body, "Ready") or {}).get("lastTransitionTime"))
         except ApiError as error:
             if error.code != 404:
                 raise
 
     def node_changed(self, old: Object | None, new: Object | None) -> None:
-        """From the node informer: a node that was marked unreachable while its kubelet lives says so at once."""
+        """From the node informer: a node that was marked unreachable while its kubelet lives says so at once, and one
+        that was given an extended resource lets pods have it.
+        """
         if new is None:
             return
         node = self._by_name.get(new["metadata"]["name"])
@@ -373,5 +401,6 @@ class NodeFleet:
             return
         ready = condition_of(new, "Ready") or {}
         node.ready, node.since = str(ready.get("status")), time_of(ready.get("lastTransitionTime"))
-        if node.ready != str(not node.fault.unready) and not node.silent:
+        node.extended = allocatable_change(new.get("status") or {})
+        if (node.extended or node.ready != node.fault.ready) and not node.silent:
             self._outbox.put(Task("status", node.spec.instance.instance_id))

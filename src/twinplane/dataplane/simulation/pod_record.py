@@ -27,11 +27,29 @@ _METADATA = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
 )
-_SPEC = ("restartPolicy", "hostNetwork", "terminationGracePeriodSeconds", "readinessGates")
-_CONTAINER = ("name", "image", "imagePullPolicy", "restartPolicy", "ports", "resources", "command", "args")
+_SPEC = (
+    "restartPolicy",
+    "hostNetwork",
+    "terminationGracePeriodSeconds",
+    "readinessGates",
+    "activeDeadlineSeconds",
+)
+_CONTAINER = (
+    "name",
+    "image",
+    "imagePullPolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "ports",
+    "resources",
+    "resizePolicy",
+    "command",
+    "args",
+)
 _STATUS = ("phase", "podIP", "startTime", "qosClass")
 _CONTAINER_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
-_PROBES = ("startupProbe", "readinessProbe")
+_PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+_PROBE = ("initialDelaySeconds", "exec", "periodSeconds", "failureThreshold")
 
 
 class Records:
@@ -97,7 +115,11 @@ def _container(item: dict[str, Any]) -> dict[str, Any]:
         kept["env"] = item["env"]
     for name in _PROBES:
         probe = item.get(name) or {}
-        read = {field: probe[field] for field in ("initialDelaySeconds", "exec") if probe.get(field)}
-        if read:
-            kept[name] = read
+        if probe.get("exec"):
+            kept[name] = {field: probe[field] for field in _PROBE if probe.get(field)}
+        elif probe.get("initialDelaySeconds"):
+            kept[name] = {"initialDelaySeconds": probe["initialDelaySeconds"]}
+    hook = (item.get("lifecycle") or {}).get("preStop")
+    if hook:
+        kept["lifecycle"] = {"preStop": hook}
     return kept

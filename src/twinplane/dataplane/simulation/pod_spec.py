@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from twinplane.dataplane.simulation.environment import environment_of, expanded
+from twinplane.dataplane.simulation.kubelet_admission import requests_of
 from twinplane.dataplane.simulation.process_outcome import FOREVER, Outcome, outcome, outcome_of
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.quantity import parse
 
 ANNOTATIONS = "simulation.twinplane.io/"
 DEFAULT_GRACE_SECONDS = 30
+SHARED_MAX = 10_000
+"""Different lists of containers remembered."""
+PERIOD_SECONDS, FAILURES = 10.0, 3
+"""Of a probe that does not say."""
+
+
+class RestartRule(NamedTuple):
+    """After these exit codes, or after all others, the container is started again."""
+
+    codes: frozenset[int]
+    within: bool
+
+    def matches(self, code: int) -> bool:
+        return (code in self.codes) == self.within
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,15 @@ class ContainerSpec:
     pull_always: bool
     outcome: Outcome | None
     """What becomes of its command, where that can be told."""
+    unhealthy_after: float = FOREVER
+    """Seconds from its start until it is restarted for a startup or liveness probe that is known to fail."""
+    failing_probe: str = ""
+    """startup or liveness."""
+    stop_seconds: float = 0.0
+    """What its preStop hook takes."""
+    restart_policy: str = ""
+    """Empty for the pod's."""
+    restart_rules: tuple[RestartRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +76,8 @@ class PodSpec:
     image_pull_error: bool
     """Annotation `image-pull-error: "true"`: no image can be pulled."""
     generation: int
+    active_deadline: float | None = None
+    """Seconds from the pod's start after which it fails."""
 
     @property
     def main(self) -> list[ContainerSpec]:
@@ -61,7 +88,40 @@ class PodSpec:
         return self.restart_policy in ("Never", "OnFailure")
 
 
-def pod_spec(body: Object) -> PodSpec:
+class Replicas:
+    """Replicas share what is known of their containers, as `Records` lets them share what it is read from."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[object, object, tuple[ContainerSpec, ...] | None, dict[str, int]]] = {}
+        """By the identity of the lists of containers, which are kept so that it stays theirs."""
+
+    def containers(self, body: Object) -> tuple[ContainerSpec, ...]:
+        found = self._of(body)[2]
+        return tuple(_containers(body["spec"], body)) if found is None or _has_ephemeral(body) else found
+
+    def requests(self, body: Object) -> dict[str, int]:
+        """Nobody changes it."""
+        return self._of(body)[3]
+
+    def _of(self, body: Object) -> tuple[object, object, tuple[ContainerSpec, ...] | None, dict[str, int]]:
+        spec = body["spec"]
+        init, main = spec.get("initContainers"), spec.get("containers")
+        known = self._known.get((id(init), id(main)))
+        if known is None:
+            if len(self._known) >= SHARED_MAX:
+                self._known.clear()
+            # With variables, what becomes of a command may depend on the pod's name and the like.
+            own = any("env" in item for item in (*(init or ()), *(main or ())))
+            containers = None if own else tuple(_regular(spec, body))
+            known = self._known[id(init), id(main)] = (init, main, containers, requests_of(body))
+        return known
+
+
+def _has_ephemeral(body: Object) -> bool:
+    return bool(body["spec"].get("ephemeralContainers"))
+
+
+def pod_spec(body: Object, replicas: Replicas | None = None) -> PodSpec:
     metadata, spec = body["metadata"], body["spec"]
     annotations = metadata.get("annotations") or {}
     grace = spec.get("terminationGracePeriodSeconds")
@@ -72,7 +132,7 @@ def pod_spec(body: Object) -> PodSpec:
         namespace=metadata["namespace"],
         name=metadata["name"],
         node=spec["nodeName"],
-        containers=tuple(_containers(spec, body)),
+        containers=replicas.containers(body) if replicas is not None else tuple(_containers(spec, body)),
         restart_policy=spec.get("restartPolicy") or "Always",
         host_network=bool(spec.get("hostNetwork")),
         grace_seconds=DEFAULT_GRACE_SECONDS if grace is None else float(grace),
@@ -83,6 +143,7 @@ def pod_spec(body: Object) -> PodSpec:
         crash_loop=annotations.get(f"{ANNOTATIONS}crash-loop") == "true",
         image_pull_error=annotations.get(f"{ANNOTATIONS}image-pull-error") == "true",
         generation=metadata.get("generation") or 0,
+        active_deadline=spec.get("activeDeadlineSeconds"),
     )
 
 
@@ -95,12 +156,15 @@ def _number(text: str | None) -> float | None:
 
 
 def _containers(spec: dict[str, Any], body: Object) -> list[ContainerSpec]:
+    return _regular(spec, body) + ephemeral_containers(body)
+
+
+def _regular(spec: dict[str, Any], body: Object) -> list[ContainerSpec]:
     found = [
         _container(item, "sidecar" if item.get("restartPolicy") == "Always" else "init", body)
         for item in spec.get("initContainers") or ()
     ]
-    found += [_container(item, "main", body) for item in spec.get("containers") or ()]
-    return found + ephemeral_containers(body)
+    return found + [_container(item, "main", body) for item in spec.get("containers") or ()]
 
 
 def ephemeral_containers(body: Object) -> list[ContainerSpec]:
@@ -109,31 +173,64 @@ def ephemeral_containers(body: Object) -> list[ContainerSpec]:
 
 
 def _container(item: dict[str, Any], kind: str, body: Object) -> ContainerSpec:
-    probes = [item.get("startupProbe"), item.get("readinessProbe")]
+    startup, readiness = item.get("startupProbe"), item.get("readinessProbe")
+    failing, unhealthy_after = _failing(startup, item.get("livenessProbe"))
     ports = tuple(
         (port.get("name") or "", int(port["containerPort"]), int(port.get("hostPort") or 0))
         for port in item.get("ports") or ()
         if port.get("protocol", "TCP") == "TCP"
     )
-    image = item.get("image") or ""
     return ContainerSpec(
         name=item["name"],
-        image=image,
+        image=item.get("image") or "",
         kind=kind,
-        ready_after=sum(_passes_after(probe) for probe in probes if probe),
+        ready_after=sum(_passes_after(probe) for probe in (startup, readiness) if probe),
         ports=ports,
         pull_always=item.get("imagePullPolicy") == "Always",
         outcome=_outcome(item, body),
+        unhealthy_after=unhealthy_after,
+        failing_probe=failing,
+        stop_seconds=_stop_seconds((item.get("lifecycle") or {}).get("preStop") or {}),
+        restart_policy=item.get("restartPolicy") or "",
+        restart_rules=tuple(_restart_rules(item.get("restartPolicyRules") or ())),
     )
+
+
+def _restart_rules(items: Iterable[dict[str, Any]]) -> Iterator[RestartRule]:
+    for item in items:
+        if (codes := item.get("exitCodes")) and item.get("action") == "Restart":
+            yield RestartRule(frozenset(codes.get("values") or ()), codes.get("operator") == "In")
 
 
 def _passes_after(probe: dict[str, Any]) -> float:
     """Seconds; infinite for a probe whose command is known to fail."""
-    command = (probe.get("exec") or {}).get("command") or ()
-    found = outcome(command, {})
-    if found is not None and found.code:
-        return FOREVER
-    return float(probe.get("initialDelaySeconds") or 0)
+    return FOREVER if _fails(probe) else float(probe.get("initialDelaySeconds") or 0)
+
+
+def _fails(probe: dict[str, Any]) -> bool:
+    found = outcome((probe.get("exec") or {}).get("command") or (), {})
+    return found is not None and found.code != 0
+
+
+def _failing(startup: dict[str, Any] | None, liveness: dict[str, Any] | None) -> tuple[str, float]:
+    """The probe that is known to fail, if any, and the seconds until its threshold is reached."""
+    for name, probe, begins in (
+        ("startup", startup, 0.0),
+        ("liveness", liveness, _passes_after(startup) if startup else 0.0),
+    ):
+        if probe and _fails(probe):
+            tries = int(probe.get("failureThreshold") or FAILURES) - 1
+            delay = float(probe.get("initialDelaySeconds") or 0)
+            return name, begins + delay + tries * float(probe.get("periodSeconds") or PERIOD_SECONDS)
+    return "", FOREVER
+
+
+def _stop_seconds(hook: dict[str, Any]) -> float:
+    """Of a preStop hook: what it sleeps, or what can be told of its command; else it is taken as done at once."""
+    if "sleep" in hook:
+        return float(hook["sleep"].get("seconds") or 0)
+    found = outcome((hook.get("exec") or {}).get("command") or (), {})
+    return found.seconds if found is not None else 0.0
 
 
 def _outcome(item: dict[str, Any], body: Object) -> Outcome | None:

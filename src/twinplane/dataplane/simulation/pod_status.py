@@ -6,13 +6,16 @@ Sources: kubelet `convertStatusToAPIStatus`, `status.Generate*Condition`. The or
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from random import Random
 from typing import Any
 
 from twinplane.clock import from_rfc3339, rfc3339
-from twinplane.dataplane.simulation.lifecycle import ContainerLife, Exit, PodLife
+from twinplane.dataplane.simulation.container_life import ContainerLife, Exit, restarts
+from twinplane.dataplane.simulation.lifecycle import PodFailure, PodLife
 from twinplane.dataplane.simulation.pod_spec import PodSpec
 from twinplane.dataplane.simulation.process_outcome import FOREVER
+from twinplane.dataplane.simulation.resize import resources_of
 from twinplane.dataplane.simulation.stages import Stages
 from twinplane.kubeclient.contract import Object
 
@@ -22,6 +25,8 @@ LIST_BY_KIND = {
     "main": "containerStatuses",
     "ephemeral": "ephemeralContainerStatuses",
 }
+IMAGES_MAX = 4096
+"""Names whose long forms are remembered."""
 WAITING_REASONS = {"pullBackoff": "ImagePullBackOff"}
 
 
@@ -35,6 +40,8 @@ def pod_status(life: PodLife, now: float, host_ip: str, pod_ip: str, old: Object
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
     }
+    if life.failed is not None:
+        status["reason"], status["message"] = life.failed.reason, life.failed.message
     generation = old["metadata"].get("generation") or life.spec.generation
     if generation:
         status["observedGeneration"] = generation
@@ -79,7 +86,16 @@ def _conditions(life: PodLife, now: float, old: list[dict[str, Any]]) -> list[di
         ("ContainersReady", not not_ready, not_ready),
         ("PodScheduled", True, {}),
     ]
-    return [_condition(name, well, why, now, before.get(name)) for name, well, why in wanted]
+    if life.pending is not None:
+        wanted.append(("PodResizePending", True, {"reason": life.pending.reason, "message": life.pending.message}))
+    if life.failed is not None and life.failed.disrupted:
+        why = {"reason": "TerminationByKubelet", "message": life.failed.message}
+        wanted.append(("DisruptionTarget", True, why))
+    found = [_condition(name, well, why, now, before.get(name)) for name, well, why in wanted]
+    if life.pending is None and "PodResizePending" in before:
+        # In the words of a strategic merge patch.
+        found.append({"type": "PodResizePending", "$patch": "delete"})
+    return found
 
 
 def _condition(type: str, well: bool, why: dict[str, str], now: float, old: dict[str, Any] | None) -> dict[str, Any]:
@@ -105,6 +121,10 @@ def _container_status(life: PodLife, container: ContainerLife) -> dict[str, Any]
         status["containerID"] = container.container_id
     if container.last is not None and container.step != "done":
         status["lastState"] = {"terminated": _terminated(container.last)}
+    if life.allocated is not None and (resources := life.allocated.get(container.spec.name)):
+        status["resources"] = resources
+        if "requests" in resources:
+            status["allocatedResources"] = resources["requests"]
     return status
 
 
@@ -134,7 +154,8 @@ def _state(life: PodLife, container: ContainerLife) -> dict[str, Any]:
         reason = "ContainerCreating" if plain else "PodInitializing"
     waiting = {"reason": reason}
     if reason == "ImagePullBackOff":
-        waiting["message"] = f'Back-off pulling image "{container.spec.image}"'
+        why = f": ErrImagePull: {container.pull_error}" if container.pull_error else ""
+        waiting["message"] = f'Back-off pulling image "{container.spec.image}"{why}'
     return {"waiting": waiting}
 
 
@@ -147,12 +168,14 @@ def _terminated(exit: Exit) -> dict[str, Any]:
     return {
         "exitCode": exit.code,
         "reason": exit.reason,
+        **({"message": exit.message} if exit.message else {}),
         "startedAt": rfc3339(exit.started_at),
         "finishedAt": rfc3339(exit.finished_at),
         "containerID": exit.container_id,
     }
 
 
+@lru_cache(IMAGES_MAX)
 def full_image(image: str) -> str:
     """As containerd reports it: `nginx` -> `docker.io/library/nginx:latest`."""
     repository = image
@@ -165,6 +188,7 @@ def full_image(image: str) -> str:
     return repository if ":" in named or "@" in named else f"{repository}:latest"
 
 
+@lru_cache(IMAGES_MAX)
 def image_id(image: str) -> str:
     name = full_image(image)
     repository = name.partition("@")[0].rpartition(":")[0] or name
@@ -177,7 +201,13 @@ def recovered_life(spec: PodSpec, body: Object, stages: Stages, random: Random, 
     life = PodLife(spec, stages, random, images)
     life.started_at = from_rfc3339(status["startTime"])
     life.sandboxed = bool(status.get("podIP"))
+    if status.get("reason") and status.get("phase") not in ("Succeeded", None):
+        disrupted = any(item["type"] == "DisruptionTarget" for item in status.get("conditions") or ())
+        life.failed = PodFailure(status["reason"], status.get("message") or "", disrupted)
     known = {item["name"]: item for name in set(LIST_BY_KIND.values()) for item in status.get(name) or ()}
+    allocated = {name: item["resources"] for name, item in known.items() if "resources" in item}
+    if allocated:
+        life.allocated = resources_of(body) | allocated
     for container in life.containers:
         item = known.get(container.spec.name)
         if item is not None and life.sandboxed:
@@ -197,6 +227,7 @@ def _recover_container(life: PodLife, container: ContainerLife, item: dict[str, 
             from_rfc3339(ended["startedAt"]),
             from_rfc3339(ended["finishedAt"]),
             ended.get("containerID") or "",
+            ended.get("message") or "",
         )
     container.incarnation = container.restarts + int("running" in state or ended is not None)
     if container.incarnation:
@@ -207,9 +238,13 @@ def _recover_container(life: PodLife, container: ContainerLife, item: dict[str, 
         container.ready = bool(item.get("ready"))
         if not container.ready and container.spec.ready_after < FOREVER:
             container.ready_at = container.started_at + container.spec.ready_after
+        if container.spec.unhealthy_after < FOREVER:
+            container.unhealthy_at = container.started_at + container.spec.unhealthy_after
         seconds = life.run_seconds(container)
         container.exit_at = None if seconds is None else container.started_at + seconds
-    elif "terminated" in state and not life.restarts(container, state["terminated"]["exitCode"]):
+        if life.failed is not None:
+            container.stop(container.started_at, container.started_at, 0.0)
+    elif "terminated" in state and not restarts(life.spec, container.spec, state["terminated"]["exitCode"]):
         container.step = "done"
     elif ended is not None:
         container.step, container.crashes = "backoff", container.restarts + 1

@@ -12,17 +12,20 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from twinplane.dataplane.simulation import kubelet_admission
 from twinplane.dataplane.simulation.addresses import NO_ADDRESS, Addresses, AddressPool
-from twinplane.dataplane.simulation.fleet.failures import NO_POD_FAULT, Failure, PodFacts, PodFault, pod_fault
+from twinplane.dataplane.simulation.document import InvalidFleet
+from twinplane.dataplane.simulation.fleet.failures import KINDS, NO_POD_FAULT, Failure, PodFacts, PodFault, pod_fault
+from twinplane.dataplane.simulation.fleet.life_cycles import LifeCycle, stages_of
 from twinplane.dataplane.simulation.lifecycle import PodLife
 from twinplane.dataplane.simulation.logs import Logs
 from twinplane.dataplane.simulation.nodes import SimulatedNode
 from twinplane.dataplane.simulation.outbox import Outbox
-from twinplane.dataplane.simulation.pod_spec import ephemeral_containers, pod_spec
+from twinplane.dataplane.simulation.pod_spec import Replicas, ephemeral_containers, pod_spec
 from twinplane.dataplane.simulation.pod_status import pod_status, recovered_life
 from twinplane.dataplane.simulation.pod_writer import PodWriter
+from twinplane.dataplane.simulation.resize import Resources, judged, resources_of, restarted
 from twinplane.dataplane.simulation.runtime import Runtime
 from twinplane.dataplane.simulation.simulated_pod import FINISHED, SimulatedPod
-from twinplane.dataplane.simulation.stages import Stages
+from twinplane.dataplane.simulation.stages import STAGES_ANNOTATION, Stages, annotated
 from twinplane.dataplane.simulation.timers import Timers
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.informer_contract import Informer
@@ -38,6 +41,8 @@ WRITERS = 48
 """Thousands of kubelets write at once, and while the server is busy an answer takes 50 ms and more: with few writers
 pods would run long before anybody knew. Together with the nodes' writers what the client lets through."""
 BY_NODE = "node"
+ANNOTATIONS_MAX = 1000
+"""Different ones remembered; beyond it they are read anew."""
 
 
 class PodFleet:
@@ -50,9 +55,11 @@ class PodFleet:
         *,
         node: Callable[[str], SimulatedNode | None],
         failures: Callable[[str], Sequence[Failure]] = lambda fleet: (),
+        life_cycles: Callable[[str], Sequence[LifeCycle]] = lambda fleet: (),
     ) -> None:
-        """`node` gives a node of ours that runs, by name; `failures` those of a fleet."""
+        """`node` gives a node of ours that runs, by name; `failures` and `life_cycles` those of a fleet."""
         self._failures = failures
+        self._life_cycles = life_cycles
         self._runtime = runtime
         self._clock = runtime.clock
         self._informer = informer
@@ -62,6 +69,11 @@ class PodFleet:
         self._pods: dict[str, SimulatedPod] = {}
         self._by_node: defaultdict[str, dict[str, SimulatedPod]] = defaultdict(dict)
         self._by_address: dict[str, SimulatedPod] = {}
+        self._replicas = Replicas()
+        self._deferred: set[str] = set()
+        """uids of pods whose resize waits for others to leave."""
+        self._annotated: dict[tuple[str, int], tuple[Stages, Stages]] = {}
+        """By annotation and what it is laid over, which is kept with it: (that, both together)."""
         self._writer = PodWriter(runtime)
         self._outbox = Outbox("pods", self._write, WRITERS)
         self._timers = Timers(runtime.clock, self._timer)
@@ -142,14 +154,58 @@ class PodFleet:
         for uid in self._by_node.get(node.name, ()):
             self._outbox.put(uid)
 
-    def failures_changed(self) -> None:
-        """Failures of pods have begun or ended."""
-        now = self._clock.now()
+    def fleets_changed(self) -> None:
+        """Life cycles are others, or failures of pods have begun or ended."""
+        now, told = self._clock.now(), dict[str, bool]()
         for pod in self._pods.values():
-            fault = self._fault(pod.body, pod.node, now)
-            if fault != pod.life.fault and not pod.terminal:
-                pod.life.set_fault(fault, now)
-                self._wake(pod)
+            member = pod.node.member
+            if member is None or pod.terminal:
+                continue
+            if member.fleet not in told:
+                told[member.fleet] = self._tells_of_pods(member.fleet)
+            if told[member.fleet] or pod.life.fault is not NO_POD_FAULT or pod.life.stages is not self._stages:
+                self._follow_data(pod, now)
+
+    def _tells_of_pods(self, fleet: str) -> bool:
+        """Its data is about pods, and not only about nodes."""
+        return bool(self._life_cycles(fleet)) or any(KINDS[item.kind][0] == "pod" for item in self._failures(fleet))
+
+    def _follow_data(self, pod: SimulatedPod, now: float) -> None:
+        """What a fleet and the pod's annotations say of its life, as of now."""
+        fault, stages = self._fault(pod.body, pod.node, now), self._stages_of(pod.body, pod.node)
+        if fault == pod.life.fault and stages is pod.life.stages:
+            return
+        if stages is not pod.life.stages:
+            pod.life.set_stages(stages, now)
+        if fault != pod.life.fault:
+            failed = pod.life.failed
+            pod.life.set_fault(fault, now)
+            if pod.life.failed is not failed:
+                self._outbox.put(pod.spec.uid)
+        self._wake(pod)
+
+    def _stages_of(self, body: Object, node: SimulatedNode) -> Stages:
+        member = node.member
+        rules = self._life_cycles(member.fleet) if member is not None else ()
+        found = None
+        if member is not None and rules:
+            found = stages_of(rules, PodFacts(namespace_of(body), name_of(body), labels_of(body)), member.facts)
+        stages = found or self._stages
+        text = (body["metadata"].get("annotations") or {}).get(STAGES_ANNOTATION)
+        return stages if text is None else self._annotated_stages(body, text, stages)
+
+    def _annotated_stages(self, body: Object, text: str, base: Stages) -> Stages:
+        known = self._annotated.get((text, id(base)))
+        if known is None:
+            try:
+                laid_over = annotated(text, base)
+            except InvalidFleet as error:
+                self._runtime.events.event(body, "Warning", "InvalidStages", str(error))
+                laid_over = base
+            if len(self._annotated) >= ANNOTATIONS_MAX:
+                self._annotated.clear()
+            known = self._annotated[text, id(base)] = (base, laid_over)
+        return known[1]
 
     def _fault(self, body: Object, node: SimulatedNode, now: float) -> PodFault:
         member = node.member
@@ -183,10 +239,9 @@ class PodFleet:
             pod = self._admit(new, node)
         else:
             gates = pod.spec.readiness_gates
-            spec_changed = pod.body["metadata"].get("generation") != new["metadata"].get("generation")
-            pod.body = new
-            if spec_changed and not is_deleting(new):
-                self._outbox.put(pod.spec.uid)
+            before, pod.body = pod.body, new
+            if not is_deleting(new) and not pod.terminal:
+                self._edited(pod, before)
             if new["spec"].get("ephemeralContainers") and not pod.terminal:
                 pod.life.attach(ephemeral_containers(new), self._clock.now())
                 self._wake(pod)
@@ -195,22 +250,62 @@ class PodFleet:
         if is_deleting(new):
             self._terminate(pod)
 
+    def _edited(self, pod: SimulatedPod, before: Object) -> None:
+        """Somebody may have changed its spec, its labels or our annotations."""
+        body, now = pod.body, self._clock.now()
+        old, new = before["metadata"], body["metadata"]
+        spec_changed = old.get("generation") != new.get("generation")
+        if not spec_changed and all(old.get(name) == new.get(name) for name in ("labels", "annotations")):
+            return
+        pod.spec = pod_spec(body)
+        pod.life.respec(pod.spec, now)
+        if spec_changed:
+            if pod.life.pending is not None or resources_of(before) != resources_of(body):
+                self._resize(pod, resources_of(before))
+            self._outbox.put(pod.spec.uid)
+        self._follow_data(pod, now)
+        self._wake(pod)
+
+    def _resize(self, pod: SimulatedPod, before: dict[str, Resources]) -> None:
+        life, uid = pod.life, pod.spec.uid
+        held = life.allocated if life.allocated is not None else before
+        others = (other.requests for other in self.on_node(pod.node.name) if not other.terminal and other is not pod)
+        life.pending = judged(pod.body, others, pod.node.allocatable)
+        self._deferred.discard(uid)
+        if life.pending is not None:
+            life.allocated = held
+            if life.pending.reason == "Deferred":
+                self._deferred.add(uid)
+            return
+        life.allocated, pod.requests = resources_of(pod.body), kubelet_admission.requests_of(pod.body)
+        for container in restarted(pod.body, held):
+            life.restart(container, self._clock.now())
+
+    def _retry_deferred(self, node: str) -> None:
+        """A pod of the node has gone: there may be room now."""
+        for uid in [uid for uid in self._deferred if uid in self._by_node.get(node, ())]:
+            pod = self._pods[uid]
+            self._resize(pod, {})
+            self._outbox.put(uid)
+            self._wake(pod)
+
     def _admit(self, body: Object, node: SimulatedNode) -> SimulatedPod:
-        spec, now = pod_spec(body), self._clock.now()
+        spec, now = pod_spec(body, self._replicas), self._clock.now()
         status = body.get("status") or {}
         seen = "startTime" in status
+        stages = self._stages_of(body, node)
         if seen:
-            life = recovered_life(spec, body, self._stages, self._runtime.random, node.images)
+            life = recovered_life(spec, body, stages, self._runtime.random, node.images)
         else:
-            life = PodLife(spec, self._stages, self._runtime.random, node.images, started_at=now)
+            life = PodLife(spec, stages, self._runtime.random, node.images, started_at=now)
         life.fault = self._fault(body, node, now)
-        pod = SimulatedPod(spec, body, node, life, kubelet_admission.requests_of(body))
+        pod = SimulatedPod(spec, body, node, life, self._replicas.requests(body))
         pod.terminal = status.get("phase") in FINISHED
         self._pods[spec.uid] = pod
         if not seen and not pod.terminal and not is_deleting(body):
             others = [other for other in self.on_node(node.name) if not other.terminal]
             pod.refused = kubelet_admission.refusal(
-                body, (other.requests for other in others), node.allocatable
+                pod.requests, (other.requests for other in others), node.allocatable
             ) or kubelet_admission.port_conflict(body, (other.body for other in others))
         self._by_node[node.name][spec.uid] = pod
         if pod.refused is not None:
@@ -288,7 +383,10 @@ class PodFleet:
         uid = pod.spec.uid
         self._pods.pop(uid, None)
         self._timers.cancel(uid)
+        self._deferred.discard(uid)
         self._free_address(pod)
+        if self._deferred:
+            self._retry_deferred(pod.node.name)
         self._logs.forget(uid, [container.spec.name for container in pod.life.containers])
 
     def _free_address(self, pod: SimulatedPod) -> None:

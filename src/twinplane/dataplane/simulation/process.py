@@ -17,6 +17,7 @@ from twinplane.dataplane.simulation.endpoints import Aliases, Directory, Endpoin
 from twinplane.dataplane.simulation.event_limit import LimitedRecorder
 from twinplane.dataplane.simulation.fleet.failures import Failure
 from twinplane.dataplane.simulation.fleet.fleets import Fleets
+from twinplane.dataplane.simulation.fleet.life_cycles import LifeCycle
 from twinplane.dataplane.simulation.fleet.spec import LABEL, NAMESPACE
 from twinplane.dataplane.simulation.instances import Instance, InstanceFeed
 from twinplane.dataplane.simulation.kubelet_api import KubeletApi, server_context
@@ -58,7 +59,13 @@ class Simulation:
         self._clock = runtime.clock
         self.logs = Logs()
         self.pods = PodFleet(
-            runtime, self._pod_informer, stages or default_stages(), self.logs, node=self._node, failures=self._failures
+            runtime,
+            self._pod_informer,
+            stages or default_stages(),
+            self.logs,
+            node=self._node,
+            failures=self._failures,
+            life_cycles=self._life_cycles,
         )
         self.nodes = NodeFleet(runtime, template, self.pods.node_up, self.pods.node_down, self.pods.node_back)
         self.fleets = Fleets(
@@ -67,7 +74,7 @@ class Simulation:
             node_objects=self._node_informer,
             pods_in_use=self.pods.addresses_in_use,
             nodes=self.nodes,
-            changed=self.pods.failures_changed,
+            changed=self.pods.fleets_changed,
         )
         self._node_informer.add_handler(self.nodes.node_changed)
         self.consumption = Consumption(self.pods, self._usage)
@@ -124,6 +131,10 @@ class Simulation:
     def _failures(self, fleet: str) -> Sequence[Failure]:
         found = self.fleets.get(fleet)
         return found.failures if found is not None else ()
+
+    def _life_cycles(self, fleet: str) -> Sequence[LifeCycle]:
+        found = self.fleets.get(fleet)
+        return found.spec.life_cycles if found is not None else ()
 
     def _instances(self, instances: list[Instance]) -> None:
         self._latest = instances

@@ -53,8 +53,9 @@ def program(word: str) -> str:
 
 
 def _script(text: str, environment: Mapping[str, str]) -> Outcome | None:
-    if _ENDLESS.search(text) and not _WAY_OUT.search(text):
-        return Outcome(FOREVER, 0)
+    rest = _TRAP.sub("", text)
+    if _ENDLESS.search(rest) and not _WAY_OUT.search(rest):
+        return Outcome(FOREVER, 0) if rest == text else Outcome(FOREVER, 0, stopped_code=0)
     try:
         steps = parse(text, environment)
     except ScriptError:
@@ -98,6 +99,8 @@ def _echo(words: Sequence[str]) -> Outcome:
 
 
 _ENDLESS = re.compile(r"\bwhile\s+(true|:|sleep\s[^;\n]*)\s*[;\n]\s*do\b")
+_TRAP = re.compile(r"\btrap\s+exit\s+(?:SIG)?TERM\s*;")
+"""Heeds SIGTERM, and so ends well when it is stopped."""
 _WAY_OUT = re.compile(r"\b(break|exit|exec|return)\b")
 
 _ENTRYPOINTS = {"pause": ("/pause",)}

@@ -6,7 +6,7 @@ finds out that none came. Evicting the pods is left to `tainteviction`, which ac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
@@ -20,7 +20,7 @@ from twinplane.controlplane.controllers.nodelifecycle.conditions import (
     unknown_conditions,
     with_taints,
 )
-from twinplane.controlplane.controllers.nodelifecycle.zones import Zones
+from twinplane.controlplane.controllers.nodelifecycle.zones import DEFAULT_RATES, Rates, Zones
 from twinplane.controlplane.controllers.pods import is_ready, is_terminal
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
@@ -37,6 +37,7 @@ from twinplane.kubeclient.meta import (
 from twinplane.kubeclient.node_fit import taints_of
 from twinplane.kubeclient.resources import LEASES, NODES, PODS
 
+EXCLUDE_DISRUPTION = "node.kubernetes.io/exclude-disruption"
 LEASE_NAMESPACE = "kube-node-lease"
 GRACE_SECONDS = 50.0
 STARTUP_GRACE_SECONDS = 60.0
@@ -45,7 +46,7 @@ REGISTERED_SECONDS = 60.0
 
 
 class NodeLifecycleController:
-    """Options `node-monitor-grace-period` and `node-startup-grace-period`, in seconds."""
+    """Options `node-monitor-grace-period` and `node-startup-grace-period`, in seconds, and those of `_rates`."""
 
     name = "node-lifecycle-controller"
     workers = 4
@@ -60,7 +61,7 @@ class NodeLifecycleController:
         self._leases = context.informers.of(LEASES)
         self._pods = context.informers.of(PODS)
         self._pods.add_index(BY_NODE, by_node)
-        self._zones = Zones()
+        self._zones = Zones(_rates(context.options))
         self._heard: dict[str, float] = {}
         self._ready: set[str] = set()
         """Nodes that were ready when last looked at: their pods may have to be told otherwise."""
@@ -83,7 +84,8 @@ class NodeLifecycleController:
                 self._ready.discard(name)
                 self._tell(changed, "RemovingNode", f"Removing Node {name} from Controller")
             else:
-                self._zones.put(name, zone_of(new), ready=readiness(new) == "True")
+                counted = EXCLUDE_DISRUPTION not in labels_of(new)
+                self._zones.put(name, zone_of(new), ready=readiness(new) == "True", counted=counted)
                 if old is None and created_at(new) > self._clock.now() - REGISTERED_SECONDS:
                     self._tell(new, "RegisteredNode", f"Registered Node {name} in Controller")
                 if old is None or _heartbeat(old) != _heartbeat(new):
@@ -182,6 +184,15 @@ class NodeLifecycleController:
             patch = {"metadata": metadata, "spec": {"taints": changed or None}}
             await self._client.patch(NODES, name_of(node), patch)
         return wait or None
+
+
+def _rates(options: Mapping[str, str]) -> Rates:
+    return Rates(
+        float(options.get("node-eviction-rate", DEFAULT_RATES.eviction)),
+        float(options.get("secondary-node-eviction-rate", DEFAULT_RATES.secondary)),
+        int(options.get("large-cluster-size-threshold", DEFAULT_RATES.large_zone)),
+        float(options.get("unhealthy-zone-threshold", DEFAULT_RATES.unhealthy_part)),
+    )
 
 
 def _is_evicted(taints: Iterable[Taint]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
@@ -56,6 +57,8 @@ class FleetInstance(Instance):
     group: str
     settings: NodeSettings
     usage: str
+    capacity: Mapping[str, str]
+    annotations: Mapping[str, str]
     addresses: AddressRange = field(compare=False)
 
     @property
@@ -84,5 +87,7 @@ def member(spec: FleetSpec, group: NodeGroup, number: int, address: str, address
         group=group.name,
         settings=NodeSettings(group.pods_per_node, labels, group.taints),
         usage=group.usage,
+        capacity=group.capacity,
+        annotations=group.annotations,
         addresses=addresses,
     )

@@ -12,7 +12,9 @@ from typing import Any
 from twinplane.dataplane.simulation import document
 from twinplane.dataplane.simulation.document import Fields, InvalidFleet
 from twinplane.dataplane.simulation.fleet.failures import Failure, read_failure
-from twinplane.dataplane.simulation.usage.models import Model, UsageRule, read_model, read_rule
+from twinplane.dataplane.simulation.fleet.life_cycles import LifeCycle, read_life_cycle
+from twinplane.dataplane.simulation.usage.models import Model, UsageRule, built_in_models, read_model, read_rule
+from twinplane.kubeclient.quantity import parse
 
 API_VERSION = "simulation.twinplane.io/v1alpha1"
 KIND = "Fleet"
@@ -43,6 +45,9 @@ class NodeGroup:
     """None: what the VPC CNI allows on the instance type."""
     usage: str
     """Usage model of its pods that select none; empty for the default."""
+    capacity: dict[str, str]
+    """Quantities that its nodes have besides those of the instance type, or instead."""
+    annotations: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class FleetSpec:
     rules: tuple[UsageRule, ...]
     failures: tuple[Failure, ...]
     """Their times count from the moment the file was applied."""
+    life_cycles: tuple[LifeCycle, ...]
+    """The first that covers a pod holds for it."""
 
     @property
     def nodes(self) -> int:
@@ -83,6 +90,7 @@ def read_fleet(value: object) -> FleetSpec:
         models=models,
         rules=rules,
         failures=body.given("failures", document.each(read_failure), ()),
+        life_cycles=body.given("lifeCycles", document.each(read_life_cycle), ()),
     )
     body.done()
     _check(spec)
@@ -99,12 +107,35 @@ def _check(spec: FleetSpec) -> None:
     needed = sum(group.count * (1 + (group.pods_per_node or 0)) for group in spec.groups)
     if needed > spec.cidr.num_addresses - 2:
         raise InvalidFleet(f"spec.cidr: {spec.cidr} is too small for {needed} addresses of nodes and pods")
+    models = spec.models.keys() | built_in_models().keys()
     for index, group in enumerate(spec.groups):
-        if group.usage and group.usage not in spec.models:
+        if group.usage and group.usage not in models:
             raise InvalidFleet(f"spec.groups[{index}].usage: there is no usage model {group.usage!r}")
     for index, rule in enumerate(spec.rules):
-        if rule.model not in spec.models:
+        if rule.model not in models:
             raise InvalidFleet(f"spec.usage.rules[{index}].model: there is no usage model {rule.model!r}")
+    for index, failure in enumerate(spec.failures):
+        check_covers(spec, failure, f"spec.failures[{index}]")
+    for index, cycle in enumerate(spec.life_cycles):
+        if cycle.group and cycle.group not in names:
+            raise InvalidFleet(f"spec.lifeCycles[{index}].group: there is no group {cycle.group!r}")
+
+
+def check_covers(spec: FleetSpec, failure: Failure, place: str) -> None:
+    """Raises `InvalidFleet` for a failure that names what the fleet does not have."""
+    groups = [group for group in spec.groups if failure.group in ("", group.name)]
+    if not groups:
+        raise InvalidFleet(f"{place}.group: there is no group {failure.group!r}")
+    if failure.zone and not any(failure.zone in group.zones for group in groups):
+        raise InvalidFleet(f"{place}.zone: no node is in {failure.zone!r}")
+    for name in failure.nodes:
+        if not any(_has_node(spec.name, group, name) for group in groups):
+            raise InvalidFleet(f"{place}.nodes: there is no node {name!r}")
+
+
+def _has_node(fleet: str, group: NodeGroup, name: str) -> bool:
+    number = name.removeprefix(f"{fleet}-{group.name}-")
+    return number != name and number.isdecimal() and int(number) < group.count
 
 
 def _group(value: object, place: str) -> NodeGroup:
@@ -113,13 +144,17 @@ def _group(value: object, place: str) -> NodeGroup:
         name=fields.take("name", document.name),
         count=fields.take("count", document.count),
         instance_type=fields.take("instanceType", _instance_type),
-        zones=fields.take("zones", document.texts),
-        labels=fields.optional("labels", document.labels) or {},
+        zones=fields.take("zones", document.each(document.label_value)),
+        labels=fields.optional("labels", document.node_labels) or {},
         taints=fields.given("taints", document.each(_taint), ()),
         pods_per_node=fields.optional("podsPerNode", document.count),
         usage=fields.given("usage", document.text, ""),
+        capacity=fields.given("capacity", _quantities, {}),
+        annotations=fields.given("annotations", document.labels, {}),
     )
     fields.done()
+    if "pods" in group.capacity:
+        raise InvalidFleet(f"{place}.capacity: how many pods there may be is podsPerNode")
     if not group.zones:
         raise InvalidFleet(f"{place}.zones: at least one zone is needed")
     if (group.pods_per_node or 0) > PODS_PER_NODE_MAX:
@@ -129,10 +164,26 @@ def _group(value: object, place: str) -> NodeGroup:
 
 def _taint(value: object, place: str) -> dict[str, str]:
     fields = Fields(value, place)
-    taint = {"key": fields.take("key", document.text), "effect": fields.take("effect", document.one_of(*EFFECTS))}
-    given = fields.given("value", document.text, "")
+    taint = {"key": fields.take("key", document.label_key), "effect": fields.take("effect", document.one_of(*EFFECTS))}
+    given = fields.given("value", document.label_value, "")
     fields.done()
     return taint | ({"value": given} if given else {})
+
+
+def _quantities(value: object, place: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise InvalidFleet(f"{place}: must be a mapping")
+    return {document.text(name, place): _quantity(item, f"{place}.{name}") for name, item in value.items()}
+
+
+def _quantity(value: object, place: str) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else document.text(value, place)
+    try:
+        if parse(text) < 0:
+            raise InvalidFleet(f"{place}: must not be negative")
+    except ValueError as error:
+        raise InvalidFleet(f"{place}: {text!r} is no quantity") from error
+    return text
 
 
 def _instance_type(value: object, place: str) -> str:

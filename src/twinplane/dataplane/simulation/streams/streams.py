@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twinplane.clock import Clock
-from twinplane.dataplane.simulation.endpoints import Directory, Endpoint, listens
+from twinplane.dataplane.simulation.endpoints import Directory, listens
 from twinplane.dataplane.simulation.environment import environment_of
 from twinplane.dataplane.simulation.logs import Logs, next_lines
 from twinplane.dataplane.simulation.pods import PodFleet
@@ -91,8 +91,7 @@ class SimulatedStreams:
         return await self._connected(PodTarget(pod, port))
 
     async def dial(self, host: str, port: int) -> Duplex:
-        vpc = next((pod.node.spec.instance.vpc_id for pod in self._pods.all()), "")
-        found = self._directory.resolve(Endpoint(vpc, host, port), "")
+        found = self._directory.find(host, port)
         if found is None:
             raise ConnectionRefusedError(f"dial tcp {host}:{port}: connect: connection refused")
         return await self._connected(found)

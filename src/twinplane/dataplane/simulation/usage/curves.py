@@ -71,6 +71,27 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True)
+class Ramp:
+    """From `first` to `last` in a straight line, `over` seconds from the pod's beginning; then it stays there."""
+
+    first: float
+    last: float
+    over: float
+
+    @property
+    def lowest(self) -> float:
+        return min(self.first, self.last)
+
+    def level(self, now: float, began: float) -> float:
+        return self.first + (self.last - self.first) * min(max(now - began, 0.0) / self.over, 1.0)
+
+    def total(self, now: float, began: float) -> float:
+        since = max(now - began, 0.0)
+        rising = min(since, self.over)
+        return (self.first + self.level(began + rising, began)) / 2 * rising + self.last * (since - rising)
+
+
+@dataclass(frozen=True, slots=True)
 class Steps:
     """Values that hold from their moment on, counted from the pod's beginning; `period` > 0 repeats them."""
 

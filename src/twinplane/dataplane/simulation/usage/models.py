@@ -19,7 +19,7 @@ from typing import Any
 
 from twinplane.dataplane.simulation import document
 from twinplane.dataplane.simulation.document import Fields, InvalidFleet
-from twinplane.dataplane.simulation.usage.curves import Constant, Curve, Noise, Steps, Wave
+from twinplane.dataplane.simulation.usage.curves import Constant, Curve, Noise, Ramp, Steps, Wave
 from twinplane.kubeclient.quantity import parse
 
 SELECTOR = "simulation.twinplane.io/usage"
@@ -131,9 +131,25 @@ def _daily_wave(fields: Fields) -> Model:
     return Model(fields.take("cpu", wave), fields.take("memory", wave), fields.given("noise", document.share, 0.0))
 
 
+def _ramp(fields: Fields) -> Model:
+    over = fields.take("over", document.duration)
+    if over < 1:
+        raise InvalidFleet(f"{fields.place}.over: must be at least 1s")
+
+    def ramp(value: object, place: str) -> Amount:
+        range_ = Fields(value, place)
+        first, last = range_.take("from", _level), range_.take("to", _level)
+        range_.done()
+        if first[1] != last[1]:
+            raise InvalidFleet(f"{place}: from and to must both be shares or both amounts")
+        return Amount(Ramp(first[0], last[0], over), first[1])
+
+    return Model(fields.take("cpu", ramp), fields.take("memory", ramp), fields.given("noise", document.share, 0.0))
+
+
 def _trace(fields: Fields) -> Model:
     text = fields.take("csv", document.text)
-    repeat = fields.given("repeat", _boolean, False)
+    repeat = fields.given("repeat", document.boolean, False)
     place = f"{fields.place}.csv"
     rows = list(csv.DictReader(io.StringIO(text.strip())))
     if not rows or not {"seconds", "cpu", "memory"} <= set(rows[0]):
@@ -154,7 +170,12 @@ def _trace(fields: Fields) -> Model:
     return Model(column("cpu"), column("memory"), fields.given("noise", document.share, 0.0))
 
 
-_READERS: dict[str, Callable[[Fields], Model]] = {"constant": _constant, "dailyWave": _daily_wave, "trace": _trace}
+_READERS: dict[str, Callable[[Fields], Model]] = {
+    "constant": _constant,
+    "dailyWave": _daily_wave,
+    "ramp": _ramp,
+    "trace": _trace,
+}
 
 
 def _level(value: object, place: str) -> tuple[float, bool]:
@@ -179,12 +200,6 @@ def _quantity(text: str, place: str) -> float:
     if found < 0:
         raise InvalidFleet(f"{place}: must not be negative")
     return found
-
-
-def _boolean(value: object, place: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidFleet(f"{place}: must be true or false")
-    return value
 
 
 @cache

@@ -1,11 +1,13 @@
 """The kubelet's metrics endpoints, of all nodes of the process.
 
-One server stands for every kubelet, so the node is named in the path: `/nodes/NAME/metrics/resource`. In a process with
-a single node it may be left out.
+One server stands for every kubelet, so the node is named in the path: `/nodes/NAME/metrics/resource`. The API server
+names it in the header by which its proxy tells where a request was sent to. In a process with a single node it may be
+left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 PREFIX = "/nodes/{node}"
+FORWARDED = "X-Forwarded-Uri"
+_PROXIED = re.compile(r"/api/v1/nodes/([^/]+)/proxy/")
+
+
+def asked_node(request: web.Request) -> str:
+    """The node that a request names; empty when it names none."""
+    proxied = _PROXIED.match(request.headers.get(FORWARDED, ""))
+    return request.match_info.get("node") or (proxied[1] if proxied else "")
 
 
 class UsageRoutes:
@@ -56,7 +66,7 @@ class UsageRoutes:
         async def handle(request: web.Request) -> web.Response:
             from aiohttp import web
 
-            name = request.match_info.get("node") or self._nodes.only_name
+            name = asked_node(request) or self._nodes.only_name
             node = self._nodes.get(name) if name else None
             if node is None:
                 text = f'node "{name}" not found' if name else "name the node: /nodes/NAME" + request.path

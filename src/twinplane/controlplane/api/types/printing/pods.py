@@ -83,16 +83,23 @@ def _condition(current: Status, kind: str) -> Status:
 
 
 def _initialization(pod: Object) -> _Progress:
-    """The first init container that is not done gives the reason; empty when all are."""
+    """The first init container that is not done gives the reason; empty when all are.
+
+    Restarts are those of all init containers until then, and of sidecars from then on.
+    """
     listed = spec(pod).get("initContainers") or ()
     sidecars = {entry.get("name") for entry in listed if entry.get("restartPolicy") == "Always"}
-    restarts = ready = 0
-    last = 0.0
+    initialized = _condition(status(pod), "Initialized").get("status") == "True"
+    restarts = ready = of_all = 0
+    last = last_of_all = 0.0
     for index, entry in enumerate(status(pod).get("initContainerStatuses") or ()):
         is_sidecar = entry.get("name") in sidecars
         if is_sidecar:
             restarts += entry.get("restartCount", 0)
             last = max(last, _finished(entry))
+        if is_sidecar or not initialized:
+            of_all += entry.get("restartCount", 0)
+            last_of_all = max(last_of_all, _finished(entry))
         state = entry.get("state") or {}
         ended, waiting = state.get("terminated"), state.get("waiting") or {}
         if ended is not None and ended.get("exitCode", 0) == 0:
@@ -101,10 +108,10 @@ def _initialization(pod: Object) -> _Progress:
             ready += bool(entry.get("ready"))
             continue
         if ended is not None:
-            return _Progress("Init:" + _ended(ended), restarts, ready, last)
+            return _Progress("Init:" + _ended(ended), of_all, ready, last_of_all)
         if waiting.get("reason") and waiting["reason"] != "PodInitializing":
-            return _Progress("Init:" + waiting["reason"], restarts, ready, last)
-        return _Progress(f"Init:{index}/{len(listed)}", restarts, ready, last)
+            return _Progress("Init:" + waiting["reason"], of_all, ready, last_of_all)
+        return _Progress(f"Init:{index}/{len(listed)}", of_all, ready, last_of_all)
     return _Progress("", restarts, ready, last)
 
 
