@@ -6,6 +6,7 @@ caller's to act on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -56,8 +57,8 @@ class DecisionWriter:
         """Tell the user why a pod found no node, and make room when preemption found any to make."""
         pod = decision.pod
         self._event(pod, "Warning", "FailedScheduling", decision.message, pod.scheduler)
-        for victim in decision.victims:
-            await self._evict(victim, pod, decision.nominated or "")
+        # Side by side, as upstream's: each takes two writes, and the pod waits for the last of them.
+        await asyncio.gather(*(self._evict(victim, pod, decision.nominated or "") for victim in decision.victims))
         current = self._lookup(pod.name, pod.namespace)
         if current is None:
             return
