@@ -8,7 +8,7 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
-from random import SystemRandom
+from random import Random
 
 from twinplane.clock import SystemClock
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
@@ -42,7 +42,8 @@ def main() -> int:
 
 
 async def _until_terminated(configuration: ControlPlaneConfiguration) -> None:
-    task = asyncio.create_task(ControlPlane(configuration, SystemClock(), SystemRandom()).run(), name="control plane")
+    # Seeded by the system, for names, uids and pauses: none is a secret, and a system call for each would be felt.
+    task = asyncio.create_task(ControlPlane(configuration, SystemClock(), Random()).run(), name="control plane")
     cancel_on_signals(task)
     try:
         await task
