@@ -16,7 +16,7 @@ from twinplane.controlplane.api.options import WriteOptions, write_options
 from twinplane.controlplane.api.runtime import Call
 from twinplane.controlplane.api.verbs import replicas
 from twinplane.controlplane.api.verbs.admission import Admission
-from twinplane.controlplane.api.verbs.write import decode_body, fit_namespace, now, settle, validate, written
+from twinplane.controlplane.api.verbs.write import decode_body, fit_namespace, now, put, validate, written
 from twinplane.controlplane.store.contract import KeyExists
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError, already_exists, bad_request
@@ -140,14 +140,7 @@ async def _store(call: Call, body: Object, options: WriteOptions) -> bytes:
         if entry is not None:
             raise KeyExists(None)
         return value.replace(b'"resourceVersion":"",', b"", 1)
-    key = key_of(resource, call.namespace, name)
-    runtime.cache.announce(key, value, form)
-    try:
-        record = await runtime.store.create(key, value)
-        await settle(runtime, record.revision)
-    finally:
-        runtime.cache.forget(key)
-    return record.value
+    return await put(runtime, key_of(resource, call.namespace, name), form, value)
 
 
 def _exists(call: Call, name: str, error: KeyExists) -> ApiError:

@@ -22,7 +22,9 @@ from twinplane.controlplane.api.verbs.admission import Admission
 from twinplane.controlplane.api.verbs.get import found
 from twinplane.controlplane.api.verbs.write import (
     ATTEMPTS,
+    catch_up,
     modified,
+    put,
     settle,
     written,
 )
@@ -94,14 +96,9 @@ async def delete_stored(call: Call, options: DeleteOptions) -> tuple[bool, bytes
             value = dump(form)
             if options.dry_run:
                 return False, stamp(value, entry.revision)
-            runtime.cache.announce(entry.key, value, form)
-            record = await runtime.store.update(entry.key, value, entry.revision)
-            await settle(runtime, record.revision)
-            return False, record.value
+            return False, await put(runtime, entry.key, form, value, entry.revision)
         except RevisionConflict as error:
-            await settle(runtime, runtime.store.revision if error.record is None else error.record.revision)
-        finally:
-            runtime.cache.forget(entry.key)
+            await catch_up(runtime, error)
     raise modified(call)
 
 

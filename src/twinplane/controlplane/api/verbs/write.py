@@ -175,19 +175,28 @@ async def _update_stored(call: Call, update: Update) -> bytes:
                 deleted = await runtime.store.delete(entry.key, entry.revision)
                 await settle(runtime, deleted.revision)
                 return stamp(value, deleted.revision)
-            runtime.cache.announce(entry.key, value, form)
-            record = await runtime.store.update(entry.key, value, entry.revision)
-            await settle(runtime, record.revision)
+            return await put(runtime, entry.key, form, value, entry.revision)
         except RevisionConflict as error:
-            await _catch_up(runtime, error)
-            continue
-        finally:
-            runtime.cache.forget(entry.key)
-        return record.value
+            await catch_up(runtime, error)
     raise modified(call)
 
 
-async def _catch_up(runtime: ServerRuntime, error: RevisionConflict) -> None:
+async def put(runtime: ServerRuntime, key: str, form: Object, value: bytes, revision: int | None = None) -> bytes:
+    """Store `form`, encoded as `value`: over what `revision` has, or as new. The stored bytes, once readers see them.
+
+    `form` is the cache's from then on. Raises `RevisionConflict` and `KeyExists`.
+    """
+    store = runtime.store
+    runtime.cache.announce(key, value, form)
+    try:
+        record = await (store.create(key, value) if revision is None else store.update(key, value, revision))
+        await settle(runtime, record.revision)
+    finally:
+        runtime.cache.forget(key)
+    return record.value
+
+
+async def catch_up(runtime: ServerRuntime, error: RevisionConflict) -> None:
     """Until the cache shows what won, so that the next attempt is made on it."""
     await settle(runtime, runtime.store.revision if error.record is None else error.record.revision)
 

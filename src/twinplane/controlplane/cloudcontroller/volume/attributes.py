@@ -11,7 +11,6 @@ from typing import Any
 from twinplane.clock import Clock, rfc3339
 from twinplane.controlplane.cloudcontroller.aws import Aws, AwsError, Unbuildable
 from twinplane.controlplane.cloudcontroller.volume import ebs
-from twinplane.controlplane.controllers.attachdetach.attachments import disk_of
 from twinplane.controlplane.controllers.contract import Context
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
@@ -61,8 +60,8 @@ class Attributes:
         """Returns seconds after which to try again."""
         name = wanted_class(claim)
         volume = self._volumes.get(claim["spec"]["volumeName"])
-        disk = disk_of(volume) if volume is not None else None
-        if volume is None or disk is None or disk.driver != ebs.DRIVER:
+        handle = ebs.handle_of(volume)
+        if volume is None or not handle:
             return None
         wait = self._refused.get((uid_of(claim), name), 0.0) - self._clock.now()
         if wait > 0:
@@ -84,9 +83,9 @@ class Attributes:
         try:
             parameters = ebs.modify_parameters(found)
             if parameters:
-                await self._aws.call("ec2", "modify_volume", VolumeId=disk.handle, **parameters)
+                await self._aws.call("ec2", "modify_volume", VolumeId=handle, **parameters)
         except (AwsError, Unbuildable) as error:
-            return await self._failed(claim, name, disk.handle, error)
+            return await self._failed(claim, name, handle, error)
         await self._done(claim, volume, name)
         return None
 

@@ -11,6 +11,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from twinplane.controlplane.cloudcontroller.aws import AwsError, Unbuildable, tag_list
+from twinplane.controlplane.controllers.attachdetach.attachments import disk_of
 from twinplane.controlplane.controllers.persistentvolume.volumes import PROVISIONED_BY, requested
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import labels_of, name_of, namespace_of, uid_of
@@ -25,6 +26,12 @@ BUILT_IN = "twinplane.io/built-in"
 """Label of the CSIDriver object of every new cluster: the driver is the cloud controller and the node's agent."""
 TAG_PARAMETER = "tagspecification_"
 _template = re.compile(r"\{\{\s*\.(PVCNamespace|PVCName|PVName)\s*\}\}")
+
+
+def handle_of(volume: Object | None) -> str:
+    """Which EBS volume a PersistentVolume stands for; empty for none."""
+    disk = disk_of(volume) if volume is not None else None
+    return disk.handle if disk is not None and disk.driver == DRIVER else ""
 
 
 def is_replaced(driver: Object | None) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 from twinplane.clock import Clock, rfc3339
 from twinplane.controlplane.cloudcontroller.aws import Aws, AwsError
 from twinplane.controlplane.cloudcontroller.volume import ebs
-from twinplane.controlplane.controllers.attachdetach.attachments import disk_of
 from twinplane.controlplane.controllers.contract import Context
 from twinplane.controlplane.controllers.persistentvolume.volumes import capacity, requested, volume_mode
 from twinplane.kubeclient.contract import Object
@@ -47,13 +46,13 @@ class Growing:
     async def grow(self, claim: Object) -> None:
         """A bound claim that asks for more than it has. Raises `ApiError` to be tried again."""
         volume = self._volumes.get(claim["spec"]["volumeName"])
-        disk = disk_of(volume) if volume is not None else None
-        if volume is None or disk is None or disk.driver != ebs.DRIVER:
+        handle = ebs.handle_of(volume)
+        if volume is None or not handle:
             return
         size = ebs.gibibytes(claim)
         if capacity(volume) < requested(claim):
             claim = await self._write(claim, {"conditions": self._with(claim, RESIZING, "")}, size)
-            await self._modify(claim, volume, disk.handle, size)
+            await self._modify(claim, volume, handle, size)
         if volume_mode(volume) == "Filesystem" and self._is_mounted_for_real(volume):
             if condition_is(claim, PENDING):
                 return
