@@ -91,12 +91,21 @@ class Collection:
         """Entries in key order, above the key `after`."""
         candidates = self._candidates(selection)
         if candidates is None:
-            prefix = f"{self.prefix}{selection.namespace}/" if selection.namespace else self.prefix
-            keys: Iterable[str] = self._keys.page(prefix, after, 0)[0]
+            keys: Iterable[str] = self._keys.page(self._scope(selection), after, 0)[0]
             found = [*map(self._entries.__getitem__, keys)]
             return [entry for entry in found if selection.matches(entry)] if selection.tests else found
         entries = map(self._entries.__getitem__, sorted(key for key in candidates if key > after))
         return [entry for entry in entries if selection.covers(entry)]
+
+    def page(self, selection: Selection, after: str, limit: int) -> tuple[list[Entry], int]:
+        """The first `limit` (0: all) of what `select` finds, and how many follow. All pages together walk once."""
+        if limit and not selection.tests and self._candidates(selection) is None:
+            keys, following = self._keys.page(self._scope(selection), after, limit)
+            return [*map(self._entries.__getitem__, keys)], following
+        return first_of(self.select(selection, after), limit)
+
+    def _scope(self, selection: Selection) -> str:
+        return f"{self.prefix}{selection.namespace}/" if selection.namespace else self.prefix
 
     def _candidates(self, selection: Selection) -> Iterable[str] | None:
         """Keys among which all selected ones are; None: no index helps."""
@@ -109,3 +118,8 @@ class Collection:
         if selection.labels:
             return min((self._by_label.get(pair) for pair in selection.labels), key=len)
         return None
+
+
+def first_of(entries: list[Entry], limit: int) -> tuple[list[Entry], int]:
+    """A page of them (0: all), and how many follow."""
+    return (entries[:limit], max(len(entries) - limit, 0)) if limit else (entries, 0)

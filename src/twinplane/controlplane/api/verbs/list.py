@@ -14,6 +14,7 @@ from twinplane.controlplane.api.contract import Response
 from twinplane.controlplane.api.encoding import list_pieces
 from twinplane.controlplane.api.extensions.customresources.conversion import learn
 from twinplane.controlplane.api.extensions.customresources.selecting import chosen
+from twinplane.controlplane.api.objects.collection import first_of
 from twinplane.controlplane.api.objects.entry import Entry
 from twinplane.controlplane.api.objects.keys import prefix_of
 from twinplane.controlplane.api.objects.selection import Selection, select
@@ -70,7 +71,8 @@ async def list_(call: Call) -> Response:
     start = await _start(call, options)
     page = await read_page(call, selection, start, 0 if selection.shown else options.limit)
     if selection.shown:
-        page = _page(await chosen(call, selection, page.entries), page.revision, selection, options.limit)
+        found = await chosen(call, selection, page.entries)
+        page = _page(*first_of(found, options.limit), page.revision, selection)
     token = _token(call, page) if page.more else ""
     await learn(call.type, (entry.value for entry in page.entries))
     return _answer(call.view(), page, token)
@@ -112,8 +114,8 @@ async def read_page(call: Call, selection: Selection, start: Start, limit: int) 
     # What has not changed since is still the same, but a revision that is compacted away is refused all the same.
     kept = start.revision >= call.runtime.store.compacted_revision
     if start.revision in (0, cache.revision) or (kept and start.revision >= collection.revision):
-        entries = collection.select(selection, after)
-        return _page(entries, start.revision or cache.revision, selection, limit)
+        entries, following = collection.page(selection, after, limit)
+        return _page(entries, following, start.revision or cache.revision, selection)
     return await _page_before(call, selection, start, limit)
 
 
@@ -133,15 +135,12 @@ async def _page_before(call: Call, selection: Selection, start: Start, limit: in
         raise bad_request(f"resourceVersion {start.revision} is in the future, current is {error.current}") from None
     entries = [call.runtime.cache.entry(record) for record in page.records]
     selected = [entry for entry in entries if selection.covers(entry)] if selection.tests else entries
-    return _page(selected, start.revision, selection, limit)
+    return _page(*first_of(selected, limit), start.revision, selection)
 
 
-def _page(entries: list[Entry], at: int, selection: Selection, limit: int) -> Page:
-    if not limit or len(entries) <= limit:
-        return Page(entries, at, False, None)
+def _page(entries: list[Entry], following: int, at: int, selection: Selection) -> Page:
     # As upstream: what remains is only told where it can be counted without selecting.
-    remaining = None if selection.chooses else len(entries) - limit
-    return Page(entries[:limit], at, True, remaining)
+    return Page(entries, at, following > 0, following if following and not selection.chooses else None)
 
 
 def _token(call: Call, page: Page) -> str:
