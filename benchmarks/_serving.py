@@ -18,7 +18,7 @@ from tests.unit.api.tls import server_context
 from benchmarks._control_plane import control_plane
 from benchmarks._target import PODS_OF_NODES
 from twinplane.controlplane.api import heap
-from twinplane.controlplane.api.encoding import encode
+from twinplane.controlplane.api.encoding import dump, to_store
 from twinplane.controlplane.api.http.server import serve
 from twinplane.controlplane.api.objects.keys import prefix_of
 from twinplane.controlplane.api.server import ApiServer
@@ -62,7 +62,7 @@ async def _obey(handler: ApiServer, stopped: asyncio.Event) -> None:
 
 async def _fill(handler: ApiServer, template: Path, begin: int, end: int) -> None:
     """As the API would have stored them; what is left out is admission, so that a million takes a minute."""
-    value = encode(orjson.loads(await asyncio.to_thread(template.read_bytes)), PODS)
+    value = dump(to_store(orjson.loads(await asyncio.to_thread(template.read_bytes)), PODS))
     prefix = prefix_of(PODS)
     store, cache = handler.runtime.store, handler.runtime.cache
     numbers = iter(range(begin, end))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.api.harness import api_server, config_map, types
 from tests.unit.api.test_watch import Plain, entry
 from twinplane.clock import SystemClock
-from twinplane.controlplane.api.encoding import encode, stamp
+from twinplane.controlplane.api.encoding import dump, stamp, to_store
 from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.api.objects.collection import Collection
 from twinplane.controlplane.api.objects.entry import Entry
@@ -31,7 +31,7 @@ def test_keys() -> None:
 
 async def put(store: EmbeddedStore, name: str, body: Object) -> int:
     body["metadata"]["namespace"] = "default"
-    record = await store.create(key_of(CONFIG_MAPS, "default", name), encode(body, CONFIG_MAPS))
+    record = await store.create(key_of(CONFIG_MAPS, "default", name), dump(to_store(body, CONFIG_MAPS)))
     return record.revision
 
 
@@ -67,7 +67,7 @@ async def test_after_falling_behind_watchers_are_told_the_difference() -> None:
         if action == "delete":
             await store.delete(key, record.revision)
         else:
-            await store.update(key, encode(config_map(name, {"x": "y"}), CONFIG_MAPS), record.revision)
+            await store.update(key, dump(to_store(config_map(name, {"x": "y"}), CONFIG_MAPS)), record.revision)
     await cache._reload()
     events = [orjson.loads(line) for line in (await anext(watcher)).splitlines()]
     seen = {event["object"]["metadata"]["name"]: event["type"] for event in events}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinplane.controlplane.api.encoding import encode, list_bytes, restamp, stamp, watch_event
+from twinplane.controlplane.api.encoding import dump, list_bytes, restamp, stamp, to_store, watch_event
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.resources import CONFIG_MAPS
 
@@ -19,7 +19,7 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(), json_values, max_size=4), st.integers(1, 2**62))
 def test_only_the_revision_is_filled_in(data: dict[str, object], revision: int) -> None:
     body = {"apiVersion": "v1", "data": data, "kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": "7"}}
-    stored = stamp(encode(body, CONFIG_MAPS), revision)
+    stored = stamp(dump(to_store(body, CONFIG_MAPS)), revision)
     body["metadata"] = {"name": "a", "resourceVersion": str(revision)}
     assert orjson.loads(stored) == body
     assert orjson.loads(restamp(stored, revision, 5))["metadata"]["resourceVersion"] == "5"
@@ -27,14 +27,14 @@ def test_only_the_revision_is_filled_in(data: dict[str, object], revision: int) 
 
 def test_labels_that_look_like_revisions_stay() -> None:
     body = {"metadata": {"labels": {"resourceVersion": ""}, "name": "a"}, "data": {"resourceVersion": ""}}
-    stored = orjson.loads(stamp(encode(body, CONFIG_MAPS), 3))
+    stored = orjson.loads(stamp(dump(to_store(body, CONFIG_MAPS)), 3))
     assert stored["metadata"]["labels"] == {"resourceVersion": ""}
     assert stored["data"] == {"resourceVersion": ""}
 
 
 def test_what_json_cannot_carry_is_a_bad_request() -> None:
     with pytest.raises(ApiError) as caught:
-        encode({"metadata": {"name": "a"}, "data": {"a": 2**70}}, CONFIG_MAPS)
+        dump(to_store({"metadata": {"name": "a"}, "data": {"a": 2**70}}, CONFIG_MAPS))
     assert caught.value.code == 400
 
 

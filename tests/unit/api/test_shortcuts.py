@@ -13,7 +13,7 @@ from tests.unit.api.harness import api_server, config_map, pod, types
 from twinplane.controlplane.admission.contract import AdmissionRequest
 from twinplane.controlplane.admission.plugin import Plugin, concerns
 from twinplane.controlplane.api import discovery, encoding
-from twinplane.controlplane.api.encoding import encode, list_bytes, list_pieces, stamp
+from twinplane.controlplane.api.encoding import dump, list_bytes, list_pieces, stamp, to_store
 from twinplane.controlplane.api.objects.keys import key_of
 from twinplane.controlplane.api.objects.reader import CacheReader
 from twinplane.controlplane.store.contract import Horizon, Record, StoreUnavailable
@@ -125,7 +125,7 @@ async def test_an_announced_value_is_kept_unparsed_and_another_is_not_believed()
         cache, store = api.runtime.cache, api.runtime.store
         body = config_map("a", app="web")
         body["metadata"] |= {"namespace": "default", "uid": "1"}
-        key, value = key_of(CONFIG_MAPS, "default", "a"), encode(body, CONFIG_MAPS)
+        key, value = key_of(CONFIG_MAPS, "default", "a"), dump(to_store(body, CONFIG_MAPS))
         announced = {**body, "metadata": {**body["metadata"], "labels": {"app": "told"}}}
         cache.announce(key, value, announced)
         record = await store.create(key, value)
@@ -133,7 +133,7 @@ async def test_an_announced_value_is_kept_unparsed_and_another_is_not_believed()
         entry = cache.get(CONFIG_MAPS, "default", "a")
         assert entry is not None
         assert entry.labels == {"app": "told"}
-        other = encode({**body, "data": {"by": "another"}}, CONFIG_MAPS)
+        other = dump(to_store({**body, "data": {"by": "another"}}, CONFIG_MAPS))
         record = await store.update(key, other, record.revision)
         await cache.applied(record.revision)
         entry = cache.get(CONFIG_MAPS, "default", "a")

@@ -28,13 +28,11 @@ def dump(value: Any) -> bytes:
         raise bad_request(f"the object cannot be encoded as JSON: {error}") from error
 
 
-def encode(body: Object, resource: Resource) -> bytes:
-    """The bytes to hand to the store: `body` as the stored `resource`, not yet stamped."""
-    return dump(to_store(body, resource))
-
-
 def to_store(body: Object, resource: Resource) -> Object:
-    """What `encode` encodes. Its `metadata` is a dictionary of its own; the rest is shared with `body`."""
+    """`body` as the stored `resource`, to be encoded (`dump`) for the store, which stamps it.
+
+    Its `metadata` is a dictionary of its own; the rest is shared with `body`.
+    """
     metadata = {"resourceVersion": "", **body["metadata"]}
     metadata["resourceVersion"] = ""
     ordered = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
