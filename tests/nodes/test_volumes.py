@@ -429,6 +429,18 @@ async def test_the_loop_follows_the_account(host: Host) -> None:
     await loop.release()
 
 
+def test_an_instance_store_in_use_is_tried_again(host: Host) -> None:
+    path = DataPath(host.data, time.monotonic)
+    path.make_instance_store("i-1", [1])
+    store = host.data / "volumes/instance-store/i-1"
+    (device,) = [found.device for found in loop_devices.attached(store)]
+    with open(device, "rb"):
+        assert not path.forget_instance_stores([])
+        assert store.exists()
+    assert path.forget_instance_stores([])
+    assert not store.exists()
+
+
 ATTACH_AND_WAIT = """
 import sys, time
 from pathlib import Path

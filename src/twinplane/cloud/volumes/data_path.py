@@ -152,15 +152,21 @@ class DataPath:
             self._link(instance, name, devices.get(str(image)) or loop_devices.attach(image))
         return tuple(f"{MACHINE_DEVICES}/{name}" for name in names)
 
-    def forget_instance_stores(self, kept: Collection[str]) -> None:
-        """Of the instances that are not up: what was in their instance store is lost, as on EC2."""
+    def forget_instance_stores(self, kept: Collection[str]) -> bool:
+        """Of the instances that are not up: what was in their instance store is lost, as on EC2.
+
+        False when one is still in use and has to be tried again soon.
+        """
         folder = self._layout.instance_stores
+        settled = True
         for entry in folder.iterdir() if folder.is_dir() else ():
             if entry.name not in kept:
                 released = [loop_devices.detach(found.device) for found in loop_devices.attached(entry)]
                 if all(released):
                     shutil.rmtree(entry)
                     log.info("instance store of %s is gone", entry.name)
+                settled = settled and all(released)
+        return settled
 
 
 def _ids(folder: Path) -> set[str]:

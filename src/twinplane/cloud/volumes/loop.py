@@ -82,8 +82,8 @@ class Volumes:
         async with self._busy:
             path = self._data_path()
             done = await asyncio.to_thread(path.apply, storage, there)
-            await asyncio.to_thread(path.forget_instance_stores, up)
-        return done
+            gone = await asyncio.to_thread(path.forget_instance_stores, up)
+        return done and gone
 
     def _data_path(self) -> DataPath:
         if self._path is None:
