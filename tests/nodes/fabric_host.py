@@ -31,6 +31,7 @@ class Host:
         self.namespace = f"tptest-{region_id(data_dir)}"
         self.machines: set[str] | None = None
         self.fabric = self.new_fabric()
+        self._daemon: asyncio.Task[None] | None = None
         self._listening: list[socket.socket] = []
 
     def new_fabric(self) -> Fabric:
@@ -43,6 +44,15 @@ class Host:
             run_dir=self.data_dir.parent / "run",
             host_namespace=self.namespace,
         )
+
+    def start(self) -> None:
+        self._daemon = asyncio.create_task(self.fabric.run())
+
+    async def kill(self) -> None:
+        """The fabric's loop ends and leaves everything as it is."""
+        if self._daemon is not None:
+            self._daemon.cancel()
+            await asyncio.wait([self._daemon])
 
     def name(self, where: Interface | None) -> str:
         return self.namespace if where is None else instance_namespace(self.data_dir, where.instance_id)
@@ -149,13 +159,12 @@ async def running(data_dir: Path) -> AsyncIterator[Host]:
     namespaces.make(host.namespace)
     try:
         namespaces.inside(host.namespace, lambda: namespaces.batch(["link set lo up"]))
-        task = asyncio.create_task(host.fabric.run())
+        host.start()
         try:
             async with asyncio.timeout(50):
                 yield host
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            await host.kill()
             await host.fabric.remove_everything()
             host.close()
     finally:

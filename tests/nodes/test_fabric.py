@@ -393,7 +393,7 @@ def test_what_a_killed_daemon_left_is_found_by_name(tmp_path: Path) -> None:
         host.account.interface(vpc, 5)
         await host.fabric.settled()
         assert len(left(host)) == 2
-        host.account.drop_interface(host.account.snapshot.interfaces[0])
+        await host.kill()
         await asyncio.to_thread(clean, host.data_dir, host.data_dir.parent / "run", host.namespace)
         assert left(host) == []
         assert host.run(None, "nft", "list", "tables") == ""

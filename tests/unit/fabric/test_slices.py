@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from itertools import pairwise
 from pathlib import Path
@@ -63,6 +64,20 @@ def test_regions_of_a_host_share_the_pool(tmp_path: Path) -> None:
     other.reserve([])
     assert not one.others()
     assert Edges(homes[1] / FILE).slices() == []
+
+
+def test_two_writers_of_one_region_take_turns(tmp_path: Path) -> None:
+    home = tmp_path / "a"
+    home.mkdir()
+
+    def write(wanted: list[tuple[str, str]]) -> None:
+        slices = Slices(home, tmp_path / "run")
+        for _ in range(100):
+            slices.reserve(wanted)
+
+    with ThreadPoolExecutor() as writers:
+        list(writers.map(write, ([], [("vpc-1", "10.0.0.0/16")], [("vpc-2", "10.0.0.0/16")])))
+    assert sorted((home / FILE).parent.iterdir()) == [home / FILE]
 
 
 def test_a_reboot_keeps_slices_unless_somebody_was_faster(tmp_path: Path) -> None:

@@ -44,9 +44,10 @@ class Slices:
             own = {str(item.host): {"owner": self._owner, "vpc": item.vpc_id, "cidr": str(item.cidr)} for item in found}
             if registered != others | own:
                 _write(self._register, json.dumps(others | own, indent=1, sort_keys=True))
-        content = edge.dump(found)
-        if (not self._file.exists() and found) or (self._file.exists() and self._file.read_text() != content):
-            _write(self._file, content)
+            # Under the lock too: `down` beside a daemon that still runs writes the same file.
+            content = edge.dump(found)
+            if (not self._file.exists() and found) or (self._file.exists() and self._file.read_text() != content):
+                _write(self._file, content)
         return found
 
     def others(self) -> bool:
