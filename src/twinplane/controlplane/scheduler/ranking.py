@@ -11,7 +11,8 @@ only while it is the node's latest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +39,10 @@ class Entry(NamedTuple):
     order: float
     sequence: int
     node: NodeState
+
+
+_entry = partial(tuple.__new__, Entry)
+"""From (penalty, order, sequence, node), without a call of Python for each."""
 
 
 class Group:
@@ -70,7 +75,13 @@ class Checks:
         ranking = [check for _, check in self.ranks]
         self.grouping = [check for _, check in made if check in ranking or check in self.cluster]
         self.accounting = [check for plugin, check in made if plugin.scope is Scope.CLUSTER]
+        self.concerned: dict[PodShape, tuple[Check, ...]] = {}
+        """Shape -> who accounts for pods of it, as far as known; for most nobody does."""
         self.rejection = next((check.rejection for check in self.filters if check.rejection is not None), None)
+
+    def concerned_by(self, shape: PodShape) -> tuple[Check, ...]:
+        found = self.concerned[shape] = tuple(check for check in self.accounting if check.concerns(shape))
+        return found
 
     def refuse(self, node: NodeState) -> Refusal | None:
         """The first refusal in plugin order, as upstream reports it."""
@@ -209,13 +220,16 @@ class Ranking:
         if self.checks.rejection is not None:
             return True
         moved = {node.name: node for node in noted}
-        for check in self.checks.accounting:
-            account = check.account
-            for node, shape, delta in changes:
-                if account(node, shape, delta):
+        concerned = self.checks.concerned
+        for node, shape, delta in changes if self.checks.accounting else ():
+            checks = concerned.get(shape)
+            if checks is None:
+                checks = self.checks.concerned_by(shape)
+            for check in checks:
+                if check.account(node, shape, delta):
                     moved[node.name] = node
-            if check.stale:
-                return False
+                if check.stale:
+                    return False
         for candidates in self.candidates.values():
             candidates.outdated.update(node.name for node, _, _ in changes)
         for node in moved.values():
@@ -234,16 +248,17 @@ class Ranking:
 
     def _place_all(self, penalties: Mapping[str, int], nodes: Mapping[str, NodeState]) -> None:
         """As `_place` of each: written out, since a new class of pods goes through all nodes of the cluster."""
-        grouping = [check.group for check in self.checks.grouping]
-        groups, places, start = self._groups, self._places, self._start
-        for sequence, (name, penalty) in enumerate(penalties.items(), start=1):
-            node = nodes[name]
-            key: Hashable = tuple([group_of(node) for group_of in grouping])
+        chosen = [nodes[name] for name in penalties]
+        start = self._start
+        orders = [(node.order + start) % 1.0 for node in chosen] if start else [node.order for node in chosen]
+        entries = map(_entry, zip(penalties.values(), orders, range(1, len(chosen) + 1), chosen, strict=True))
+        columns = [check.groups(chosen) for check in self.checks.grouping]
+        keys: Iterable[Hashable] = zip(*columns, strict=True) if columns else [()] * len(chosen)
+        groups, places = self._groups, self._places
+        for name, key, entry in zip(penalties, keys, entries, strict=True):
             group = groups.get(key)
             if group is None:
                 group = groups[key] = Group()
-            order = (node.order + start) % 1.0 if start else node.order
-            entry = Entry(penalty, order, sequence, node)
             group.heap.append(entry)
             places[name] = (entry, group)
         self._sequence = len(places)
@@ -310,16 +325,20 @@ class Ranking:
     def _best_of_groups(self, allows: Allows | None) -> NodeState | None:
         tops: list[Entry] = []
         candidates: list[Candidate] = []
+        refusing = self.checks.cluster
         for key, group in list(self._groups.items()):
             entry = self._top(group)
             if entry is None:
                 del self._groups[key]
-            elif first_refusal(self.checks.cluster, entry.node) is None:
-                entry = entry if allows is None else self._best(group, allows)
+                continue
+            if refusing and first_refusal(refusing, entry.node) is not None:
+                continue
+            if allows is not None:
+                entry = self._best(group, allows)
                 if entry is None:
                     continue
-                tops.append(entry)
-                candidates.append(Candidate(entry.node, group.members))
+            tops.append(entry)
+            candidates.append(Candidate(entry.node, group.members))
         if not tops:
             return None
         totals = [-entry.penalty for entry in tops]

@@ -67,9 +67,9 @@ class InterPodAffinity(Check):
         self._attracts_itself = bool(shape.affinity) and self._attracted_by_all(shape)
         self._keys: tuple[str, ...] = ()
         self._fine: frozenset[str] = frozenset()
-        self.filters = True
-        self.ranks = True
         self._open(snapshot)
+        # There may be pods with terms which have nothing to do with this shape (those of the cluster's DNS).
+        self.filters = self.ranks = bool(self._keys)
 
     def _open(self, snapshot: Snapshot) -> None:
         placed = [(shape, places) for shape, places in snapshot.placed.items() if self._effects_of(shape)]
@@ -86,10 +86,12 @@ class InterPodAffinity(Check):
 
     # What placed pods do ----------------------------------------------------------------------------------------
 
+    def concerns(self, shape: PodShape) -> bool:
+        return bool(self._effects_of(shape))
+
     def account(self, node: NodeState, shape: PodShape, delta: int) -> bool:
-        effects = self._effects_of(shape)
         labels = node.facts.labels
-        for table, key, weight in effects:
+        for table, key, weight in self._effects_of(shape):
             if key not in self._keys:
                 self.stale = True
                 return True
@@ -98,7 +100,7 @@ class InterPodAffinity(Check):
                 self._counts[table][key, value] += weight * delta
                 if table is Table.NEAR:
                     self._near_total += delta
-        return bool(effects)
+        return True
 
     def _effects_of(self, other: PodShape) -> tuple[Effect, ...]:
         effects = self._effects.get(other)

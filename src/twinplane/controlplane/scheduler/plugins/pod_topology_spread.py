@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import compress
 
 from twinplane.controlplane.scheduler.framework import SCORE_MAX, Candidate, Check, Plugin, Refusal, Scope
 from twinplane.controlplane.scheduler.node import NodeState
@@ -96,6 +97,13 @@ class Domains:
             return None
         return self.counts.get(value, -1) if self.fine else value
 
+    def groups(self, nodes: Sequence[NodeState]) -> Iterable[Hashable]:
+        key, counts = self.key, self.counts
+        values = [node.facts.labels.get(key) for node in nodes]
+        if not self.fine:
+            return values
+        return [None if value is None else counts.get(value, -1) for value in values]
+
 
 class PodTopologySpread(Check):
     def __init__(self, shape: PodShape, constraints: Sequence[SpreadConstraint], *, explicit: bool) -> None:
@@ -133,16 +141,19 @@ class PodTopologySpread(Check):
             self._selected[shape] = found
         return found
 
+    def concerns(self, shape: PodShape) -> bool:
+        return bool(self._positions(shape))
+
     def account(self, node: NodeState, shape: PodShape, delta: int) -> bool:
-        positions = self._positions(shape)
-        if not positions:
-            return False
-        for position in positions:
+        for position in self._positions(shape):
             self._domains[position].add(node, delta)
         return True
 
     def group(self, node: NodeState) -> Hashable:
         return tuple([domains.group(node) for domains in self._domains])
+
+    def groups(self, nodes: Sequence[NodeState]) -> Iterable[Hashable]:
+        return zip(*(domains.groups(nodes) for domains in self._domains), strict=True)
 
     def refuse(self, node: NodeState) -> Refusal | None:
         labels = node.facts.labels
@@ -155,36 +166,34 @@ class PodTopologySpread(Check):
         return None
 
     def rank(self, candidates: Sequence[Candidate]) -> list[int]:
-        kept: Sequence[Candidate | None] = candidates
-        if self._required:
-            kept = [
-                None if any(key not in candidate.node.facts.labels for key in self._required) else candidate
-                for candidate in candidates
+        required = self._required
+        kept = [all(key in item.node.facts.labels for key in required) for item in candidates] if required else []
+        if all(kept):
+            return self._ranked(candidates)
+        shares = iter(self._ranked(list(compress(candidates, kept))))
+        return [next(shares) if each else 0 for each in kept]
+
+    def _ranked(self, candidates: Sequence[Candidate]) -> list[int]:
+        labels = [item.node.facts.labels for item in candidates]
+        totals = [0.0] * len(candidates)
+        for domains in self.soft:
+            key, counts = domains.key, domains.counts
+            values = [each.get(key) for each in labels]
+            if domains.fine:
+                size = sum([item.size for item, value in zip(candidates, values, strict=True) if value is not None])
+            else:
+                size = len({value for value in values if value is not None})
+            # A key with many domains weighs more, or hostnames would drown in zones.
+            weight, skew = math.log(size + 2), domains.constraint.max_skew - 1
+            totals = [
+                total if value is None else total + (counts.get(value, 0) * weight + skew)
+                for total, value in zip(totals, values, strict=True)
             ]
-        weights = [self._weight(domains, [item for item in kept if item is not None]) for domains in self.soft]
-        raw = [None if item is None else self._raw(item.node, weights) for item in kept]
-        known = [value for value in raw if value is not None]
-        low, high = min(known, default=0), max(known, default=0)
+        raw = [math.floor(total + 0.5) for total in totals]
+        low, high = min(raw, default=0), max(raw, default=0)
         if high == 0:
-            return [0 if value is None else SCORE_MAX for value in raw]
-        return [0 if value is None else SCORE_MAX * (high + low - value) // high for value in raw]
-
-    @staticmethod
-    def _weight(domains: Domains, candidates: Sequence[Candidate]) -> float:
-        """A key with many domains weighs more, or hostnames would drown in zones: log(domains + 2)."""
-        if domains.fine:
-            size = sum(item.size for item in candidates if domains.key in item.node.facts.labels)
-        else:
-            size = len({item.node.facts.labels.get(domains.key) for item in candidates} - {None})
-        return math.log(size + 2)
-
-    def _raw(self, node: NodeState, weights: Sequence[float]) -> int:
-        total = 0.0
-        for domains, weight in zip(self.soft, weights, strict=True):
-            value = node.facts.labels.get(domains.key)
-            if value is not None:
-                total += domains.counts.get(value, 0) * weight + (domains.constraint.max_skew - 1)
-        return math.floor(total + 0.5)
+            return [SCORE_MAX] * len(raw)
+        return [SCORE_MAX * (high + low - value) // high for value in raw]
 
 
 SYSTEM_DEFAULTS = tuple(SpreadConstraint(skew, key, None, hard=False) for key, skew in DEFAULT_SKEW)

@@ -33,16 +33,16 @@ class OncePerCluster(Check):
 
     def __init__(self, claims: frozenset[str], snapshot: Snapshot) -> None:
         self._claims = claims
-        self._users = sum(
-            sum(places.values()) * self._uses(shape) for shape, places in snapshot.placed.items() if shape.claims
-        )
+        self._users = sum(sum(places.values()) * self._uses(shape) for shape, places in snapshot.placed.items())
 
     def _uses(self, shape: PodShape) -> int:
-        return len(self._claims.intersection(shape.claim_keys))
+        return len(self._claims.intersection(shape.claim_keys)) if shape.claims else 0
+
+    def concerns(self, shape: PodShape) -> bool:
+        return self._uses(shape) > 0
 
     def account(self, node: NodeState, shape: PodShape, delta: int) -> bool:
-        if shape.claims:
-            self._users += delta * self._uses(shape)
+        self._users += delta * self._uses(shape)
         # Whoever uses a claim does so for all nodes.
         return False
 
