@@ -26,6 +26,8 @@ from benchmarks._region import CLUSTER, Region, region
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 PODS = "/api/v1/namespaces/default/pods"
+SERVICES = "/api/v1/namespaces/default/services"
+ENDPOINT_SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 MERGE = "application/merge-patch+json"
 REPLICAS_MAX = 1000
@@ -80,6 +82,11 @@ def deployment(name: str, replicas: int, image: str = "public.ecr.aws/nginx/ngin
     return orjson.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec})
 
 
+def service(name: str) -> bytes:
+    spec = {"selector": {"app": name}, "ports": [{"port": 80}]}
+    return orjson.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
+
+
 def fleet(nodes: int) -> dict[str, Any]:
     group = {
         "name": "general",
@@ -113,9 +120,12 @@ async def fill(bench: Bench) -> None:
     before = bench.region.processor_seconds()
     async with probing(bench) as latencies:
         for number, size in enumerate(sizes):
+            await bench.client.request("POST", SERVICES, service(f"web-{number}"), expect=201)
             await bench.client.request("POST", DEPLOYMENTS, deployment(f"web-{number}", size), expect=201)
         seconds, ready = await bench.until(lambda: ready_replicas(bench, pods))
+        more, served = await bench.until(lambda: ready_endpoints(bench, ready))
     bench.row(f"{pods:,} pods Running", f"{ready:,} in {seconds:.0f} s ({ready / seconds:,.0f}/s)")
+    bench.row("  and in their Services' EndpointSlices", f"{served:,} after {more:.0f} s more")
     if ready < pods:
         # ReplicaSets count their pods late while they are busy creating: what there is says more.
         bench.row("  of these there are by then", f"{await count(bench):,}")
@@ -130,6 +140,11 @@ async def fill(bench: Bench) -> None:
 async def ready_replicas(bench: Bench, wanted: int) -> tuple[int, int]:
     items = (await bench.get(DEPLOYMENTS))["items"]
     return sum(item["status"].get("readyReplicas", 0) for item in items), wanted
+
+
+async def ready_endpoints(bench: Bench, wanted: int) -> tuple[int, int]:
+    items = (await bench.get(f"{ENDPOINT_SLICES}?labelSelector=kubernetes.io%2Fservice-name%21%3Dkubernetes"))["items"]
+    return sum(1 for item in items for each in item.get("endpoints") or () if each["conditions"]["ready"]), wanted
 
 
 @asynccontextmanager

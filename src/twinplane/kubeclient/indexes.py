@@ -68,15 +68,19 @@ def selected(informer: Informer, namespace: str, selector: Mapping[str, Any] | N
     if selector is None:
         return []
     parsed = selector_of(selector)
+    return [body for body in candidates(informer, namespace, selector) if parsed.matches(labels_of(body))]
+
+
+def candidates(informer: Informer, namespace: str, selector: Mapping[str, Any]) -> list[Object]:
+    """Those that may match, by one of the labels that the selector requires."""
     required = required_labels(selector)
     if not required:
-        return [body for body in informer.list(namespace) if parsed.matches(labels_of(body))]
+        return informer.list(namespace)
     informer.add_index(BY_LABEL, by_label)
     # The last label of a selector tends to be the most specific one (pod-template-hash, controller-uid).
     key = max(required)
     values = dict.fromkeys(required[key])
-    found = [body for value in values for body in informer.by_index(BY_LABEL, f"{namespace}/{key}={value}")]
-    return [body for body in found if parsed.matches(labels_of(body))]
+    return [body for value in values for body in informer.by_index(BY_LABEL, f"{namespace}/{key}={value}")]
 
 
 def selector_index(body: Object, selector: Mapping[str, Any] | None) -> Iterable[str]:

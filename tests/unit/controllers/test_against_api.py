@@ -192,7 +192,7 @@ async def test_a_deployment_with_its_service() -> None:
         async with asyncio.timeout(5):
             while True:
                 found = await world.client.list(ENDPOINT_SLICES, "default", label_selector=selector)
-                if [len(entry["endpoints"]) for entry in found.items] == [10]:
+                if [len(entry.get("endpoints") or []) for entry in found.items] == [10]:
                     break
                 await asyncio.sleep(0.005)
         await world.client.delete(DEPLOYMENTS, "web", "default", propagation_policy="Foreground")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.controllers.world import World, running, running_status
 
-from twinplane.controlplane.controllers.contract import Context, Controller
+from twinplane.controlplane.controllers.contract import Context, Controller, Key
 from twinplane.controlplane.controllers.endpointslice import slices
 from twinplane.controlplane.controllers.endpointslice.controller import EndpointSliceController
 from twinplane.kubeclient.contract import Object
@@ -124,6 +124,75 @@ async def test_a_hundred_endpoints_a_slice_and_one_write_a_change(clock: Virtual
         await world.cluster.delete(PODS, "web-7", "default", grace_period_seconds=0)
         await world.settle()
         assert [verb for verb, resource, _ in world.cluster.writes if resource == ENDPOINT_SLICES] == ["update"]
+
+
+@virtual_time
+async def test_its_own_writes_bring_no_second_look(clock: VirtualClock) -> None:
+    looked: list[Key] = []
+
+    class Counted(EndpointSliceController):
+        async def reconcile(self, key: Key) -> float | None:
+            looked.append(key)
+            return await super().reconcile(key)
+
+    async with running(clock, lambda context: [Counted(context)]) as world:
+        world.cluster.seed(PODS, pod(clock, 1))
+        await world.cluster.create(SERVICES, service())
+        await world.settle()
+        seen = len(looked)
+        world.cluster.seed(PODS, pod(clock, 2))
+        await world.settle()
+        assert len(slices_of(world)[0]["endpoints"]) == 2
+        assert len(looked) == seen + 1
+        (entry,) = slices_of(world)
+        await world.cluster.update(ENDPOINT_SLICES, {**entry, "endpoints": []})
+        await world.settle()
+        assert len(slices_of(world)[0]["endpoints"]) == 2
+
+
+@virtual_time
+async def test_what_is_remembered_of_pods_follows_service_pods_and_zones(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.cluster.seed(NODES, {"metadata": {"name": "n1"}, "spec": {}})
+        world.cluster.seed(PODS, pod(clock, 1), pod(clock, 2))
+        await world.cluster.create(SERVICES, service())
+        await world.settle()
+
+        def shown(field: str) -> list[Any]:
+            return [entry.get(field) for piece in slices_of(world) for entry in piece["endpoints"]]
+
+        assert shown("zone") == [None, None]
+        zone = {"topology.kubernetes.io/zone": "us-west-2b"}
+        await world.cluster.patch(NODES, "n1", {"metadata": {"labels": zone}})
+        await world.settle()
+        assert shown("zone") == ["us-west-2b", "us-west-2b"]
+        unready = {**world.one(PODS, "web-2"), "status": running_status(clock, ready=False, ip="10.0.0.3")}
+        await world.cluster.update(PODS, unready, subresource="status")
+        await world.settle()
+        assert [entry["ready"] for entry in shown("conditions")] == [True, False]
+        await world.cluster.patch(SERVICES, "web", {"spec": {"publishNotReadyAddresses": True}}, "default")
+        await world.settle()
+        assert [entry["ready"] for entry in shown("conditions")] == [True, True]
+        await world.cluster.patch(PODS, "web-1", {"metadata": {"labels": {"app": "other"}}}, "default")
+        await world.settle()
+        assert shown("addresses") == [["10.0.0.3"]]
+
+
+@virtual_time
+async def test_the_larger_the_service_the_longer_changes_gather(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.cluster.seed(PODS, *(pod(clock, number) for number in range(1000)))
+        await world.cluster.create(SERVICES, service())
+        await world.settle()
+        world.cluster.writes.clear()
+        for number in range(5):
+            await world.cluster.delete(PODS, f"web-{number}", "default", grace_period_seconds=0)
+            await world.settle(0.05)
+        await world.settle()
+        written = [verb for verb, resource, _ in world.cluster.writes if resource == ENDPOINT_SLICES]
+        # The first change at once, and the others together.
+        assert written == ["update"] * 2
+        assert sum(len(entry["endpoints"]) for entry in slices_of(world)) == 995
 
 
 @virtual_time

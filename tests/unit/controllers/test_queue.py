@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -132,6 +134,45 @@ async def test_the_runner_repeats_failures_and_looks_again_when_told() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
+
+
+class Busy:
+    """Its key changes all the time, and costs ten milliseconds."""
+
+    name = "busy"
+    workers = 1
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.computed = 0.0
+
+    def watch(self, enqueue: Enqueue) -> None:
+        self.enqueue = enqueue
+        enqueue(A)
+
+    async def reconcile(self, key: Key) -> float | None:
+        self.times.append(asyncio.get_running_loop().time())
+        self.computed += 0.01
+        self.enqueue(key)
+        return None
+
+
+class InBatches(Busy):
+    def batch_period(self, key: Key) -> float:
+        return 0.2
+
+
+@virtual_time
+async def test_a_key_rests_in_proportion_and_for_its_batch_period() -> None:
+    for controller, rest in ((Busy(), 0.04), (InBatches(), 0.2)):
+        informers = SharedInformers(MemoryCluster())
+        runner = ControllerRunner([controller], informers, timer=partial(getattr, controller, "computed"))
+        task = asyncio.create_task(runner.run())
+        await runner.started.wait()
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert {round(after - before, 6) for before, after in pairwise(controller.times)} == {rest}
 
 
 @virtual_time

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from twinplane.clock import Clock
 from twinplane.kubeclient.contract import KubeClient, Object
@@ -63,7 +63,17 @@ class Controller(Protocol):
         ...
 
 
+@runtime_checkable
+class Batching(Protocol):
+    """A controller that lets the changes of some keys gather before it looks again."""
+
+    def batch_period(self, key: Key) -> float:
+        """Seconds that the key rests after a reconcile at least; the runner bounds it."""
+        ...
+
+
 __all__ = [
+    "Batching",
     "Context",
     "Controller",
     "Enqueue",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twinplane.controlplane.controllers.contract import Controller, Key
+from twinplane.controlplane.controllers.contract import Batching, Controller, Key
 from twinplane.controlplane.controllers.queue import WorkQueue
 from twinplane.controlplane.controllers.stopwatch import Timed
 from twinplane.kubeclient.errors import ApiError
@@ -87,13 +87,15 @@ class ControllerRunner:
                 queue.close()
 
     async def _work(self, controller: Controller, queue: WorkQueue) -> None:
+        batch_period = controller.batch_period if isinstance(controller, Batching) else _no_batches
         while True:
             key = await queue.get()
             work = Timed(self._reconcile(controller, queue, key), self._timer)
             try:
                 await work
             finally:
-                queue.done(key, min(REST_PROPORTION * work.seconds * (1 + queue.resting), REST_SECONDS_MAX))
+                rest = max(REST_PROPORTION * work.seconds * (1 + queue.resting), batch_period(key))
+                queue.done(key, min(rest, REST_SECONDS_MAX))
 
     async def _reconcile(self, controller: Controller, queue: WorkQueue, key: Key) -> None:
         failure: Exception | None = None
@@ -114,3 +116,7 @@ class ControllerRunner:
             if again is not None:
                 queue.add_after(key, again)
         self._observe(Outcome(controller.name, key, failure))
+
+
+def _no_batches(key: Key) -> float:
+    return 0.0

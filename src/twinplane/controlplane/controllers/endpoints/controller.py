@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from functools import partial
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
@@ -18,9 +20,10 @@ from twinplane.controlplane.controllers.endpointslice.services import ServicesOf
 from twinplane.controlplane.controllers.ownership import key_of
 from twinplane.controlplane.controllers.podcontrol import is_namespace_terminating
 from twinplane.controlplane.controllers.pods import is_ready
+from twinplane.controlplane.controllers.remembered import Remembered
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.indexes import selected
+from twinplane.kubeclient.indexes import candidates
 from twinplane.kubeclient.meta import annotations_of, is_deleting, labels_of, name_of, namespace_of, uid_of
 from twinplane.kubeclient.resources import ENDPOINTS, PODS, SERVICES
 
@@ -29,6 +32,17 @@ OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
 MANAGED_BY = {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
 HEADLESS = "service.kubernetes.io/headless"
+BATCH_SECONDS = 0.002
+"""For each address: every change writes all of them, for readers that are few."""
+
+
+class Described(NamedTuple):
+    """What a pod adds to its Service's endpoints."""
+
+    address: str
+    ports: Ports
+    ready: bool
+    entry: dict[str, Any]
 
 
 class EndpointsController:
@@ -42,6 +56,7 @@ class EndpointsController:
         self._pods = context.informers.of(PODS)
         self._endpoints = context.informers.of(ENDPOINTS)
         self._of_pods = ServicesOfPods(self._services, self._pods)
+        self._described: Remembered[Described | None] = Remembered()
 
     def watch(self, enqueue: Enqueue) -> None:
         def changed(old: Object | None, new: Object | None) -> None:
@@ -63,12 +78,18 @@ class EndpointsController:
         if service is None or is_deleting(service):
             if existing is not None and service is None:
                 await self._delete(existing)
+            self._described.forget(key)
             return None
         if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
             return None
-        subsets, truncated = _subsets(service, selected(self._pods, key.namespace, _selector(service)))
+        pods = candidates(self._pods, key.namespace, {"matchLabels": service["spec"]["selector"]})
+        found = self._described.of(key, service, pods, partial(_described, service))
+        subsets, truncated = _subsets([entry for entry in found if entry is not None])
         await self._write(service, existing, subsets, truncated=truncated)
         return None
+
+    def batch_period(self, key: Key) -> float:
+        return BATCH_SECONDS * self._described.count(key)
 
     async def _write(
         self, service: Object, existing: Object | None, subsets: list[dict[str, Any]], *, truncated: bool
@@ -104,29 +125,28 @@ class EndpointsController:
                 raise
 
 
-def _selector(service: Object) -> dict[str, Any]:
-    return {"matchLabels": service["spec"]["selector"]}
-
-
 def _same(existing: Object, subsets: list[dict[str, Any]], labels: dict[str, str], annotations: dict[str, str]) -> bool:
     unchanged = dict(annotations_of(existing)) == annotations and dict(labels_of(existing)) == labels
     return unchanged and (existing.get("subsets") or []) == subsets
 
 
-def _subsets(service: Object, pods: list[Object]) -> tuple[list[dict[str, Any]], bool]:
-    """Repacked by ports, addresses in order; and whether some had to be left out."""
-    family = families_of(service)[0]
+def _described(service: Object, pod: Object) -> Described | None:
+    """None for a pod that is not among the Service's endpoints."""
+    if not (service["spec"]["selector"].items() <= labels_of(pod).items() and counts(pod)):
+        return None
+    address = address_of(pod, families_of(service)[0])
     unready = bool(service["spec"].get("publishNotReadyAddresses"))
-    found: list[tuple[str, Object]] = []
-    for pod in pods:
-        address = address_of(pod, family) if counts(pod) else None
-        if address is not None and (unready or not is_deleting(pod)):
-            found.append((address, pod))
-    found.sort(key=lambda entry: entry[0])
+    if address is None or not (unready or not is_deleting(pod)):
+        return None
+    return Described(address, ports_of(service, pod), unready or is_ready(pod), _address(service, pod, address))
+
+
+def _subsets(found: list[Described]) -> tuple[list[dict[str, Any]], bool]:
+    """Repacked by ports, addresses in order; and whether some had to be left out."""
+    found.sort(key=attrgetter("address"))
     groups: dict[Ports, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = defaultdict(lambda: ([], []))
-    for address, pod in found[:ADDRESSES_MAX]:
-        ready = unready or is_ready(pod)
-        groups[ports_of(service, pod)][0 if ready else 1].append(_address(service, pod, address))
+    for _, ports, ready, entry in found[:ADDRESSES_MAX]:
+        groups[ports][0 if ready else 1].append(entry)
     subsets = [_subset(ports, *addresses) for ports, addresses in sorted(groups.items())]
     return subsets, len(found) > ADDRESSES_MAX
 

@@ -10,6 +10,7 @@ from twinplane.clock import rfc3339
 from twinplane.controlplane.controllers.contract import Context, Enqueue, Key
 from twinplane.controlplane.controllers.endpointslice import hints, slices
 from twinplane.controlplane.controllers.endpointslice.endpoints_of import (
+    FAMILIES,
     ZONE_LABEL,
     Ports,
     address_of,
@@ -21,10 +22,11 @@ from twinplane.controlplane.controllers.endpointslice.endpoints_of import (
 from twinplane.controlplane.controllers.endpointslice.services import ServicesOfPods
 from twinplane.controlplane.controllers.ownership import key_of
 from twinplane.controlplane.controllers.podcontrol import is_namespace_terminating
+from twinplane.controlplane.controllers.remembered import Remembered
 from twinplane.controlplane.controllers.written import Written
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.indexes import BY_NODE, by_node, selected
+from twinplane.kubeclient.indexes import BY_NODE, by_node, candidates
 from twinplane.kubeclient.meta import (
     annotations_of,
     controller_reference,
@@ -41,6 +43,10 @@ SERVICE_NAME = "kubernetes.io/service-name"
 HEADLESS = "service.kubernetes.io/headless"
 LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
 BY_SERVICE = "service"
+BATCH_SECONDS = 0.002
+"""For each endpoint,"""
+BATCH_SECONDS_MAX = 0.5
+"""and no longer than what large clusters set as `--endpointslice-updates-batch-period` for all Services."""
 
 
 class EndpointSliceController:
@@ -58,6 +64,7 @@ class EndpointSliceController:
         self._slices.add_index(BY_SERVICE, service_of_slice)
         self._of_pods = ServicesOfPods(self._services, self._pods)
         self._written = Written(self._slices, context.clock)
+        self._described: Remembered[tuple[Ports, str, slices.Endpoint] | None] = Remembered()
 
     def watch(self, enqueue: Enqueue) -> None:
         def service_changed(old: Object | None, new: Object | None) -> None:
@@ -68,15 +75,18 @@ class EndpointSliceController:
         def slice_changed(old: Object | None, new: Object | None) -> None:
             changed = new or old
             assert changed is not None
-            if labels_of(changed).get(MANAGED_BY) == CONTROLLER:
-                enqueue(Key(namespace_of(changed), labels_of(changed).get(SERVICE_NAME, "")))
+            key = Key(namespace_of(changed), labels_of(changed).get(SERVICE_NAME, ""))
+            if labels_of(changed).get(MANAGED_BY) == CONTROLLER and not (new and self._written.is_echo(key, new)):
+                enqueue(key)
 
         def node_changed(old: Object | None, new: Object | None) -> None:
             # Pods are bound to nodes that are there; only a zone that comes late or changes matters.
             zones = [labels_of(node).get(ZONE_LABEL) if node is not None else None for node in (old, new)]
             if new is not None and zones[0] != zones[1]:
                 for pod in self._pods.by_index(BY_NODE, name_of(new)):
-                    self._of_pods.enqueue_all(pod, enqueue)
+                    for key in self._of_pods.keys_of(pod):
+                        self._forget(key)
+                        enqueue(key)
 
         self._services.add_handler(service_changed)
         self._slices.add_handler(slice_changed)
@@ -95,6 +105,7 @@ class EndpointSliceController:
             for entry in existing if service is None else ():
                 await self._delete(entry)
             self._written.forget(key)
+            self._forget(key)
             return None
         behind = self._written.pending(key)
         if behind is not None:
@@ -109,6 +120,10 @@ class EndpointSliceController:
             if entry["addressType"] not in families:
                 await self._delete(entry)
         return None
+
+    def batch_period(self, key: Key) -> float:
+        endpoints = sum(self._described.count(_key_of_family(key, family)) for family in FAMILIES)
+        return min(BATCH_SECONDS * endpoints, BATCH_SECONDS_MAX)
 
     async def _reconcile_family(self, service: Object, family: str, existing: list[Object]) -> None:
         desired = self._desired(service, family)
@@ -136,18 +151,32 @@ class EndpointSliceController:
             await self._delete(entry)
 
     def _desired(self, service: Object, family: str) -> dict[Ports, dict[str, slices.Endpoint]]:
-        desired: dict[Ports, dict[str, slices.Endpoint]] = defaultdict(dict)
-        for pod in selected(self._pods, namespace_of(service), {"matchLabels": service["spec"]["selector"]}):
-            address = address_of(pod, family) if counts(pod) else None
+        selector = service["spec"]["selector"]
+
+        def described(pod: Object) -> tuple[Ports, str, slices.Endpoint] | None:
+            address = address_of(pod, family) if selector.items() <= labels_of(pod).items() and counts(pod) else None
             if address is None:
-                continue
+                return None
             node = self._nodes.get(pod["spec"].get("nodeName", ""))
             endpoint = endpoint_of(service, pod, node, address)
-            desired[ports_of(service, pod)][slices.identity_of(endpoint)] = endpoint
-        parts = hints.parts_of_zones(self._nodes.list()) if hints.is_topology_aware(service) else {}
-        for endpoints in desired.values():
-            hints.add_hints(service, endpoints.values(), parts)
+            return ports_of(service, pod), slices.identity_of(endpoint), endpoint
+
+        pods = candidates(self._pods, namespace_of(service), {"matchLabels": selector})
+        hinted = hints.is_topology_aware(service) or bool(service["spec"].get("trafficDistribution"))
+        desired: dict[Ports, dict[str, slices.Endpoint]] = defaultdict(dict)
+        for found in self._described.of(_key_of_family(key_of(service), family), service, pods, described):
+            if found is not None:
+                ports, identity, endpoint = found
+                desired[ports][identity] = {**endpoint} if hinted else endpoint
+        if hinted:
+            parts = hints.parts_of_zones(self._nodes.list()) if hints.is_topology_aware(service) else {}
+            for endpoints in desired.values():
+                hints.add_hints(service, endpoints.values(), parts)
         return desired
+
+    def _forget(self, key: Key) -> None:
+        for family in FAMILIES:
+            self._described.forget(_key_of_family(key, family))
 
     async def _apply(self, service: Object, family: str, ports: list[dict[str, Any]], plan: slices.Plan) -> None:
         for endpoints in plan.create:
@@ -188,6 +217,10 @@ class EndpointSliceController:
         except ApiError as error:
             if error.code != 404:
                 raise
+
+
+def _key_of_family(key: Key, family: str) -> Key:
+    return key._replace(kind=family)
 
 
 def service_of_slice(entry: Object) -> Iterable[str]:

@@ -12,6 +12,7 @@ from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import is_deleting, labels_of, name_of, namespace_of, uid_of
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
+FAMILIES = ("IPv4", "IPv6")
 
 
 class Port(NamedTuple):

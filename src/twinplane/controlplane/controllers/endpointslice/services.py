@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from twinplane.controlplane.controllers.contract import Enqueue, Informer
+from twinplane.controlplane.controllers.contract import Enqueue, Informer, Key
 from twinplane.controlplane.controllers.endpointslice.endpoints_of import counts
 from twinplane.controlplane.controllers.ownership import key_of
 from twinplane.controlplane.controllers.pods import is_ready
@@ -32,16 +33,16 @@ class ServicesOfPods:
                 return
             moved = old is not None and new is not None and labels_of(old) != labels_of(new)
             for pod in (old, new) if moved else (new if new is not None else old,):
-                if pod is not None:
-                    self.enqueue_all(pod, enqueue)
+                for key in self.keys_of(pod) if pod is not None else ():
+                    enqueue(key)
 
         self._pods.add_handler(changed)
 
-    def enqueue_all(self, pod: Object, enqueue: Enqueue) -> None:
+    def keys_of(self, pod: Object) -> Iterable[Key]:
         labels = labels_of(pod)
         for service in selecting(self._services, pod):
             if service["spec"]["selector"].items() <= labels.items():
-                enqueue(key_of(service))
+                yield key_of(service)
 
 
 def _selector(service: Object) -> dict[str, Any]:
