@@ -22,9 +22,9 @@ from twinplane.controlplane.store.etcd.configuration import EtcdConfiguration
 from twinplane.region.certificates import CertificateAuthority, KeyPair, Subject
 from twinplane.region.ports import free_ports
 
-SECONDS_MAX = 900
+SECONDS_MAX = 3600
 """Members end by themselves after this, whatever became of the tests."""
-START_SECONDS_MAX = 20
+START_SECONDS_MAX = 120
 HOST = "127.0.0.1"
 FETCHED = Path(__file__).parent.parent / ".cache" / "tools" / "bin" / "etcd"
 PROGRAM = shutil.which("etcd") or (str(FETCHED) if FETCHED.exists() else None)
@@ -118,7 +118,7 @@ class EtcdCluster:
         context = ssl.create_default_context(cafile=str(self.authority.certificate_path))
         context.load_cert_chain(self.client.certificate, self.client.key)
         port = self.ports[2 * self.names.index(name)]
-        connection = http.client.HTTPSConnection(HOST, port, timeout=2, context=context)
+        connection = http.client.HTTPSConnection(HOST, port, timeout=30, context=context)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == 200

@@ -68,7 +68,7 @@ def test_user_without_rights(twinplane_cluster: RunningCluster) -> None:
 @pytest.mark.twinplane(nodes=2, instance_type="t3.medium")
 def test_kubectl(twinplane_cluster: RunningCluster) -> None:
     command = ["kubectl", "--kubeconfig", str(twinplane_cluster.kubeconfig), "get", "nodes", "-o", "name"]
-    listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     assert len(listed.splitlines()) == 2
 
 

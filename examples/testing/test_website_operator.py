@@ -30,12 +30,12 @@ def websites(twinplane_cluster: RunningCluster, monkeypatch: pytest.MonkeyPatch)
     definition = yaml.safe_load((HERE / "website.crd.yaml").read_text())
     kubernetes.client.ApiextensionsV1Api().create_custom_resource_definition(definition)
     command = ["run", "--all-namespaces", "--standalone", str(HERE / "website_operator.py")]
-    with KopfRunner(command, timeout=20):
+    with KopfRunner(command, timeout=120):
         yield kubernetes.client.CustomObjectsApi()
     gc.collect()
 
 
-def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(check: Callable[[], Any], seconds: float = 120.0) -> Any:
     """What `check` gives as soon as it gives something; not found counts as nothing."""
     deadline = time.monotonic() + seconds
     while True:

@@ -39,4 +39,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent.name == "clients":
             item.add_marker(pytest.mark.clients)
             item.add_marker(pytest.mark.xdist_group("region"))
-            item.add_marker(pytest.mark.timeout(180))

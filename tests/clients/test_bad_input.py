@@ -28,7 +28,7 @@ class Api:
     def send(
         self, method: str, path: str, body: str | bytes = b"", *, kind: str = JSON, token: str | None = None
     ) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPSConnection(self.address, context=self.context, timeout=20)
+        connection = http.client.HTTPSConnection(self.address, context=self.context, timeout=60)
         headers = {"Content-Type": kind}
         credential = self.token if token is None else token
         if credential:

@@ -52,7 +52,7 @@ def installed() -> Path:
     about = INSTALLED / "node_modules" / "@kubernetes" / "client-node" / "package.json"
     if not about.exists() or json.loads(about.read_text())["version"] != wanted:
         command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
-        done = subprocess.run(command, cwd=INSTALLED, capture_output=True, text=True, timeout=150, check=False)
+        done = subprocess.run(command, cwd=INSTALLED, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
             pytest.skip(f"the JavaScript client cannot be installed: {done.stderr.strip()[-200:]}")
     return INSTALLED

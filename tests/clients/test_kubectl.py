@@ -39,24 +39,24 @@ def test_nodes_are_named_labelled_and_ready_as_on_eks(region: RegionProcess) -> 
 
 def test_apply_rollout_scale_undo(region: RegionProcess, namespace: str) -> None:
     region.kubectl("-n", namespace, "apply", "-f", "-", stdin=WEB)
-    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=30s")
+    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
     assert "unchanged" in region.kubectl("-n", namespace, "apply", "-f", "-", stdin=WEB)
     region.kubectl("-n", namespace, "set", "image", "deployment/web", "web=nginx:1.30")
-    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=30s")
+    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
     assert len(region.kubectl("-n", namespace, "rollout", "history", "deployment/web").strip().splitlines()) == 4
     region.kubectl("-n", namespace, "rollout", "undo", "deployment/web")
-    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=30s")
+    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
     image = region.get("-n", namespace, "deployment", "web")["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image == "nginx:1.29"
     region.kubectl("-n", namespace, "scale", "deployment/web", "--replicas=5")
     region.kubectl(
-        "-n", namespace, "wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=5", "--timeout=30s"
+        "-n", namespace, "wait", "deployment/web", "--for=jsonpath={.status.readyReplicas}=5", "--timeout=180s"
     )
 
 
 def test_tables_have_upstreams_columns(region: RegionProcess, namespace: str) -> None:
     region.kubectl("-n", namespace, "apply", "-f", "-", stdin=WEB)
-    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=30s")
+    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
     pods = region.kubectl("-n", namespace, "get", "pods", "-o", "wide").splitlines()
     assert pods[0].split("  ")[0] == "NAME"
     for column in ("READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE", "NOMINATED NODE", "READINESS GATES"):
@@ -107,7 +107,7 @@ def test_explain_and_api_resources(region: RegionProcess) -> None:
 
 def test_logs_show_the_life_of_a_simulated_pod(region: RegionProcess, namespace: str) -> None:
     region.kubectl("-n", namespace, "run", "solo", "--image=nginx:1.29")
-    region.kubectl("-n", namespace, "wait", "pod/solo", "--for=condition=Ready", "--timeout=30s")
+    region.kubectl("-n", namespace, "wait", "pod/solo", "--for=condition=Ready", "--timeout=180s")
     assert region.kubectl("-n", namespace, "logs", "solo").strip()
     refused = region.attempt("kubectl", "-n", namespace, "logs", "solo", "-c", "absent")
     assert refused.returncode == 1
@@ -124,7 +124,7 @@ def test_a_namespace_goes_with_all_that_is_in_it(region: RegionProcess) -> None:
     region.kubectl("create", "namespace", "short-lived")
     region.kubectl("-n", "short-lived", "apply", "-f", "-", stdin=WEB)
     region.kubectl("-n", "short-lived", "create", "configmap", "c", "--from-literal=a=b")
-    region.kubectl("delete", "namespace", "short-lived", "--timeout=60s")
+    region.kubectl("delete", "namespace", "short-lived", "--timeout=180s")
     refused = region.attempt("kubectl", "get", "namespace", "short-lived")
     assert 'Error from server (NotFound): namespaces "short-lived" not found' in refused.stderr
 
@@ -148,7 +148,7 @@ def test_who_am_i_and_what_may_i(region: RegionProcess) -> None:
 
 def test_deleting_a_pod_brings_another(region: RegionProcess, namespace: str) -> None:
     region.kubectl("-n", namespace, "apply", "-f", "-", stdin=WEB)
-    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=30s")
+    region.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=180s")
     before = {pod["metadata"]["name"] for pod in region.get("-n", namespace, "pods")["items"]}
     region.kubectl("-n", namespace, "delete", "pod", next(iter(before)), "--wait=false")
 

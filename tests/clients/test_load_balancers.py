@@ -52,7 +52,7 @@ def app(name: str, kind: str, annotations: str = "") -> str:
 def fetch(url: str, host: str = "") -> tuple[int, str]:
     request = urllib.request.Request(url, headers={"Host": host} if host else {})
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -132,4 +132,4 @@ def test_ingress_routes_by_host_and_path(region: RegionProcess, namespace: str) 
     assert all(pod.startswith("two-") for pod in pods_behind(lambda: fetch(url + "/two", host), 3))
     assert fetch(url + "/two/deep", host)[0] == 404
     assert fetch(url + "/one", "b.example.com")[0] == 404
-    region.kubectl("-n", namespace, "delete", "ingress", "routes", "--timeout=30s")
+    region.kubectl("-n", namespace, "delete", "ingress", "routes", "--timeout=180s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.region_process import RegionProcess, eventually
+from twinplane.region.ports import free_ports
 
 OLDER = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
 """What kubectl spoke before 1.31: SPDY."""
@@ -24,7 +24,7 @@ def web(region: RegionProcess, namespace: str) -> str:
     """The namespace of a Deployment `web` of one pod, behind a Service."""
     region.kubectl("create", "deployment", "web", "--image=nginx", "--port=80", "-n", namespace)
     region.kubectl("expose", "deployment", "web", "--port=80", "-n", namespace)
-    region.kubectl("wait", "--for=condition=Available", "deploy/web", "--timeout=60s", "-n", namespace)
+    region.kubectl("wait", "--for=condition=Available", "deploy/web", "--timeout=180s", "-n", namespace)
     return namespace
 
 
@@ -46,12 +46,6 @@ def line_with(process: subprocess.Popen[str], text: str) -> str:
         if text in line:
             return line
     raise AssertionError(f"ended without {text!r}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("variables", [{}, OLDER], ids=["websocket", "spdy"])
@@ -89,12 +83,12 @@ def test_copying_needs_tar(region: RegionProcess, web: str) -> None:
 
 @pytest.mark.parametrize("variables", [{}, OLDER], ids=["websocket", "spdy"])
 def test_port_forward(region: RegionProcess, web: str, variables: dict[str, str]) -> None:
-    port = free_port()
+    (port,) = free_ports(1, "127.0.0.1")
     command = ("kubectl", "port-forward", "deploy/web", f"{port}:80", "-n", web, "--address=127.0.0.1")
     with running(region, *command, **variables) as process:
         line_with(process, "Forwarding from")
         for path in ("/a", "/b"):
-            with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            with urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
                 found = json.load(answer)
             assert (found["namespace"], found["path"]) == (web, path)
 
@@ -115,7 +109,7 @@ def test_attach_and_logs_follow(region: RegionProcess, web: str) -> None:
 
 def test_run_attached(region: RegionProcess, namespace: str) -> None:
     output = region.kubectl(
-        "run", "-i", "--rm", "--restart=Never", "once", "--image=busybox", "-n", namespace, "--pod-running-timeout=60s"
+        "run", "-i", "--rm", "--restart=Never", "once", "--image=busybox", "-n", namespace, "--pod-running-timeout=180s"
     )
     assert "exited with code 0" in output
     assert 'pod "once" deleted' in output
@@ -128,10 +122,10 @@ def test_proxies(region: RegionProcess, web: str) -> None:
         assert (found["pod"], found["path"]) == (pod, "/a?b=c")
     node = region.get("nodes")["items"][0]["metadata"]["name"]
     assert region.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
-    port = free_port()
+    (port,) = free_ports(1, "127.0.0.1")
     with running(region, "kubectl", "proxy", f"--port={port}") as process:
         line_with(process, "Starting to serve")
-        with urlopen(f"http://127.0.0.1:{port}/api/v1/namespaces/{web}/services/web:80/proxy/", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/api/v1/namespaces/{web}/services/web:80/proxy/", timeout=60) as answer:
             assert json.load(answer)["pod"] == pod
 
 
@@ -151,16 +145,16 @@ def execute(*command, stdin=False, **more):
 
 assert execute("echo", "hello") == "hello\\n"
 failed = execute("false", _preload_content=False)
-failed.run_forever(timeout=10)
+failed.run_forever(timeout=60)
 assert failed.returncode == 1
 talking = execute("cat", stdin=True, _preload_content=False)
 talking.write_stdin("ping\\n")
-assert talking.readline_stdout(timeout=10) == "ping"
+assert talking.readline_stdout(timeout=60) == "ping"
 talking.close()
 
 forwarded = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports="80")
 connection = forwarded.socket(80)
-connection.settimeout(10)
+connection.settimeout(60)
 connection.sendall(b"GET /py HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
 assert b'"path":"/py"' in connection.recv(65536)
 assert forwarded.error(80) is None

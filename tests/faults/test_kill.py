@@ -13,8 +13,6 @@ from tests.region_process import RegionProcess, eventually
 from twinplane.region import launcher
 from twinplane.region.processes import RunningProcess
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegionProcess]:
@@ -51,13 +49,13 @@ def picture(region: RegionProcess) -> dict[str, Any]:
 def test_up_brings_everything_back_after_kill_9(region: RegionProcess) -> None:
     region.kubectl("create", "configmap", "kept", "--from-literal=a=b")
     region.kubectl("create", "deployment", "web", "--image=nginx", "--replicas=3")
-    region.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    region.kubectl("rollout", "status", "deployment/web", "--timeout=180s")
     before = picture(region)
     victims = processes(region)
     assert {"region", "sturdy.controlplane", "sturdy.simulation"} <= set(victims)
     for process in victims.values():
         os.kill(process.pid, signal.SIGKILL)
-    eventually(lambda: not any(process.alive for process in victims.values()), "all are dead", 5)
+    eventually(lambda: not any(process.alive for process in victims.values()), "all are dead")
     region.start()
     eventually(lambda: "NotReady" not in region.kubectl("get", "nodes"), "nodes are ready")
     assert picture(region) == before

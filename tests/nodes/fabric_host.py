@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +18,10 @@ from twinplane.cloud.network.fabric.contract import Interface, Services
 from twinplane.cloud.network.fabric.loop import Fabric
 
 T = TypeVar("T")
+SECONDS = 60.0
+"""What is allowed comes within these, however busy the machine is."""
 SHORT = 0.4
-"""Seconds in which a connection that is allowed is long open."""
+"""Seconds of silence that are taken for a refusal: a connection that is allowed is long open then."""
 
 
 class Host:
@@ -54,6 +56,12 @@ class Host:
             self._daemon.cancel()
             await asyncio.wait([self._daemon])
 
+    async def restart(self) -> None:
+        """Another daemon, which knows nothing of what the first one did."""
+        await self.kill()
+        self.fabric = self.new_fabric()
+        self.start()
+
     def name(self, where: Interface | None) -> str:
         return self.namespace if where is None else instance_namespace(self.data_dir, where.instance_id)
 
@@ -78,7 +86,7 @@ class Host:
         threading.Thread(target=_serve, args=(made,), daemon=True).start()
 
     def connect(
-        self, where: Interface | None, address: str, port: int, *, source: str = "", timeout: float = SHORT
+        self, where: Interface | None, address: str, port: int, *, source: str = "", timeout: float = SECONDS
     ) -> str | None:
         """What the listener saw; None when nothing answered in time."""
         try:
@@ -88,7 +96,7 @@ class Host:
             return None
 
     def open(
-        self, where: Interface | None, address: str, port: int, *, source: str = "", timeout: float = SHORT
+        self, where: Interface | None, address: str, port: int, *, source: str = "", timeout: float = SECONDS
     ) -> socket.socket:
         def opened() -> socket.socket:
             made = socket.socket()
@@ -105,7 +113,7 @@ class Host:
 
         return namespaces.inside(self.name(where), opened)
 
-    def ask(self, where: Interface | None, address: str, port: int, *, timeout: float = SHORT) -> str | None:
+    def ask(self, where: Interface | None, address: str, port: int, *, timeout: float = SECONDS) -> str | None:
         """The same over UDP."""
 
         def asked() -> str | None:
@@ -124,33 +132,35 @@ class Host:
 
     def close(self) -> None:
         for made in self._listening:
+            # A thread that waits on a socket is not woken by its close.
+            with suppress(OSError):
+                made.shutdown(socket.SHUT_RDWR)
             made.close()
 
 
 def _serve(listening: socket.socket) -> None:
+    """Until it is closed."""
     while True:
         try:
             if listening.type == socket.SOCK_DGRAM:
                 _, peer = listening.recvfrom(100)
+                if peer is None:
+                    return
                 listening.sendto(f"{peer[0]}".encode(), peer)
             else:
                 made, peer = listening.accept()
-                made.sendall(peer[0].encode())
-                threading.Thread(target=_echo, args=(made,), daemon=True).start()
+                threading.Thread(target=_echo, args=(made, peer[0]), daemon=True).start()
         except OSError:
             return
 
 
-def _echo(made: socket.socket) -> None:
-    with made:
-        while True:
-            try:
-                content = made.recv(1000)
-            except OSError:
-                return
-            if not content:
-                return
+def _echo(made: socket.socket, greeting: str) -> None:
+    """Until the client goes."""
+    with made, suppress(OSError):
+        content = greeting.encode()
+        while content:
             made.sendall(content)
+            content = made.recv(1000)
 
 
 @asynccontextmanager
@@ -161,8 +171,7 @@ async def running(data_dir: Path) -> AsyncIterator[Host]:
         namespaces.inside(host.namespace, lambda: namespaces.batch(["link set lo up"]))
         host.start()
         try:
-            async with asyncio.timeout(50):
-                yield host
+            yield host
         finally:
             await host.kill()
             await host.fabric.remove_everything()
@@ -176,7 +185,7 @@ def left(host: Host) -> list[str]:
     return sorted(name for name in os.listdir("/run/netns") if name.startswith(f"tp-{region_id(host.data_dir)}"))
 
 
-async def eventually(check: Callable[[], T], timeout: float = 3.0) -> T:
+async def eventually(check: Callable[[], T], timeout: float = SECONDS) -> T:
     """The first truth that `check` returns, in seconds."""
     end = asyncio.get_running_loop().time() + timeout
     while True:

@@ -31,7 +31,7 @@ from twinplane.images.store import ImageStore
 IMAGES = Path("/tmp/twinplane-test-images")
 """Kept between runs: what is packed once need not be fetched again."""
 BUSYBOX = parse("registry.test/busybox:1")
-SECONDS = 20.0
+SECONDS = 120.0
 CNI = {
     "cniVersion": "0.4.0",
     "name": "test",
@@ -263,7 +263,7 @@ class Cri:
         return str(made.container_id)
 
     def execute(self, container: str, *command: str) -> str:
-        request = cri.ExecSyncRequest(container_id=container, cmd=command, timeout=10)
+        request = cri.ExecSyncRequest(container_id=container, cmd=command, timeout=60)
         found = self.runtime.ExecSync(request, timeout=SECONDS)
         assert found.exit_code == 0, found.stderr
         return bytes(found.stdout).decode()

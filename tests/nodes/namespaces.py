@@ -18,7 +18,8 @@ from typing import TypeVar
 from twinplane.dataplane.network import netlink
 
 T = TypeVar("T")
-SECONDS = 2.0
+SECONDS = 60.0
+"""What comes at all comes within these; who waits for silence says for how long."""
 TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -121,7 +122,8 @@ class Echo:
             if self._stopped:
                 connection.close()
                 return
-            with connection:
+            # Who asked may have given up by now.
+            with connection, contextlib.suppress(OSError):
                 connection.sendall(f"{self._name} {peer[0]}".encode())
 
     def _udp(self) -> None:
@@ -132,7 +134,8 @@ class Echo:
                 return
             if self._stopped:
                 return
-            self._socket.sendto(f"{self._name} {peer[0]}".encode(), peer)
+            with contextlib.suppress(OSError):
+                self._socket.sendto(f"{self._name} {peer[0]}".encode(), peer)
 
     def close(self) -> None:
         self._stopped = True

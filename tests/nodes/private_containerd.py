@@ -23,7 +23,7 @@ from pathlib import Path
 
 IMAGE = "twinplane.test/tools:1"
 PROGRAMS = ("dash", "sleep", "cat", "stty", "dd", "seq", "ls")
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 PLUGIN = """#!/bin/sh
 [ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}'
 [ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"0.4.0","interfaces":[{"name":"eth0","sandbox":"'$CNI_NETNS'"}],

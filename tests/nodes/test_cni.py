@@ -76,7 +76,7 @@ class World:
             )  # fmt: skip
             running = asyncio.create_task(self.ipamd.run())
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     await self.ipamd.ready.wait()
                 yield self.ipamd
             finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes.fabric_host import Host, eventually, left, running
+from tests.nodes.fabric_host import SHORT, Host, eventually, left, running
 from twinplane.cloud.network.fabric import namespaces
 from twinplane.cloud.network.fabric.contract import Permission, Route, Services
 from twinplane.cloud.network.fabric.loop import clean
@@ -39,6 +39,11 @@ async def connect(host: Host, *arguments: object, **named: object) -> str | None
     return await asyncio.to_thread(partial(host.connect, *arguments, **named))  # type: ignore[arg-type]
 
 
+async def silent(host: Host, *arguments: object, **named: object) -> bool:
+    """Nobody answers there, or it is refused."""
+    return await connect(host, *arguments, **named, timeout=SHORT) is None
+
+
 def edge_of(host: Host, vpc_id: str, address: str) -> str:
     return Edges(host.data_dir / "network/edges.json").to_host(vpc_id, address) or ""
 
@@ -58,7 +63,7 @@ def test_instances_speak_across_subnets_and_with_secondary_addresses(tmp_path: P
         assert await connect(host, one, "10.0.0.7", 80) == "10.0.0.5"
         assert await connect(host, one, "10.0.0.8", 80) == "10.0.0.5"
         assert await connect(host, one, "10.0.1.5", 80) == "10.0.0.5"
-        assert await connect(host, one, "10.0.0.9", 80) is None
+        assert await silent(host, one, "10.0.0.9", 80)
         assert "mtu 9001" in host.run(one, "ip", "link", "show", "eth0")
         assert one.mac in host.run(one, "ip", "link", "show", "eth0")
 
@@ -72,14 +77,12 @@ def test_a_new_address_is_live_at_once_and_a_taken_one_is_not(tmp_path: Path) ->
         await host.fabric.settled()
         host.run(other, "ip", "addr", "add", "10.0.0.90/32", "dev", "eth0")
         host.listen(other, 80)
-        assert await connect(host, one, "10.0.0.90", 80) is None
-        began = time.monotonic()
+        assert await silent(host, one, "10.0.0.90", 80)
         other = host.account.edit_interface(other, addresses=("10.0.0.7", "10.0.0.90"))
-        assert await eventually(lambda: host.connect(one, "10.0.0.90", 80, timeout=0.02))
-        assert time.monotonic() - began < 1
+        assert await eventually(lambda: host.connect(one, "10.0.0.90", 80, timeout=SHORT))
         host.account.edit_interface(other, addresses=("10.0.0.7",))
         await host.fabric.settled()
-        assert await connect(host, one, "10.0.0.90", 80) is None
+        assert await silent(host, one, "10.0.0.90", 80)
 
     on_host(tmp_path, scenario)
 
@@ -99,14 +102,14 @@ def test_security_groups_hold_in_both_directions(tmp_path: Path) -> None:
             host.listen(server, port)
         host.listen(server, 53, kind=socket.SOCK_DGRAM)
         assert await connect(host, friend, "10.0.0.10", 80) == "10.0.0.11"
-        assert await connect(host, friend, "10.0.0.10", 82) is None
-        assert await connect(host, stranger, "10.0.0.10", 80) is None
+        assert await silent(host, friend, "10.0.0.10", 82)
+        assert await silent(host, stranger, "10.0.0.10", 80)
         # Groups add up: the second one lets everything out.
         assert await connect(host, prisoner, "10.0.0.10", 80) == "10.0.0.13"
         prisoner = host.account.edit_interface(prisoner, groups=(shut_in,))
         host.account.permit(web, Permission("-1", cidr="10.0.0.13/32"))
         await host.fabric.settled()
-        assert await connect(host, prisoner, "10.0.0.10", 80) is None
+        assert await silent(host, prisoner, "10.0.0.10", 80)
         assert await asyncio.to_thread(host.ask, prisoner, "10.0.0.10", 53) == "10.0.0.13"
 
     on_host(tmp_path, scenario)
@@ -123,13 +126,11 @@ def test_a_revoked_rule_stops_new_connections_and_keeps_tracked_ones(tmp_path: P
             assert tracked.recv(100)
             host.account.permit(web)
             await host.fabric.settled()
-            assert await connect(host, client, "10.0.0.10", 80) is None
+            assert await silent(host, client, "10.0.0.10", 80)
             tracked.sendall(b"still here")
             assert await asyncio.to_thread(tracked.recv, 100) == b"still here"
-            began = time.monotonic()
             host.account.permit(web, Permission("6", 80, 80, cidr="10.0.0.11/32"))
-            assert await eventually(lambda: host.connect(client, "10.0.0.10", 80, timeout=0.02))
-            assert time.monotonic() - began < 1
+            assert await eventually(lambda: host.connect(client, "10.0.0.10", 80, timeout=SHORT))
 
     on_host(tmp_path, scenario)
 
@@ -145,20 +146,21 @@ def test_only_an_interface_without_the_check_sends_what_it_does_not_hold(tmp_pat
         host.run(liar, "ip", "addr", "add", "10.0.0.77/32", "dev", "lo")
 
         def lie() -> int:
+            """Those that arrived so far, a moment after another one was sent."""
+
             def send() -> None:
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
                     made.bind(("10.0.0.77", 0))
                     made.sendto(b"?", ("10.0.0.10", 53))
 
-            before = received(host.run(server, "cat", "/proc/net/snmp"))
             namespaces.inside(host.name(liar), send)
             time.sleep(0.05)
-            return received(host.run(server, "cat", "/proc/net/snmp")) - before
+            return received(host.run(server, "cat", "/proc/net/snmp"))
 
         assert await asyncio.to_thread(lie) == 0
         host.account.edit_interface(liar, source_dest_check=False)
         await host.fabric.settled()
-        assert await asyncio.to_thread(lie) == 1
+        assert await eventually(lie)
 
     on_host(tmp_path, scenario)
 
@@ -179,8 +181,8 @@ def test_the_host_reaches_vpcs_that_have_the_same_addresses(tmp_path: Path) -> N
         # Unannounced, the host comes from an address that EC2 reserves, and no security group keeps it out.
         assert await connect(host, None, edge_of(host, first, "10.0.0.5"), 80) == "10.0.0.3"
         assert await connect(host, None, edge_of(host, second, "10.0.0.5"), 81) == "10.0.0.3"
-        assert await connect(host, None, edge_of(host, first, "10.0.0.5"), 81) is None
-        assert await connect(host, one, edge_of(host, second, "10.0.0.5"), 81) is None
+        assert await silent(host, None, edge_of(host, first, "10.0.0.5"), 81)
+        assert await silent(host, one, edge_of(host, second, "10.0.0.5"), 81)
         with pytest.raises(OSError, match="No route to host"):
             host.open(None, "100.127.0.1", 80)
 
@@ -206,14 +208,14 @@ def test_loopback_services_are_seen_at_their_addresses_in_the_vpc(tmp_path: Path
             seen = await connect(host, where, "169.254.169.254", 80)
             assert seen
             assert Edges(host.data_dir / "network/edges.json").to_vpc(seen) == (home, "10.0.0.5")
-        assert await connect(host, one, "169.254.169.254", 81) is None
+        assert await silent(host, one, "169.254.169.254", 81)
         for resolver in ("169.254.169.253", "10.0.0.2"):
             assert await asyncio.to_thread(host.ask, one, resolver, 53)
             assert await connect(host, one, resolver, 53)
         assert await connect(host, one, "10.0.0.50", 443) == edge_of(host, vpc, "10.0.0.5")
-        assert await connect(host, one, "10.0.0.50", 22) is None, "its security group does not allow it"
-        assert await connect(host, other, "10.0.0.50", 443) is None
-        assert await connect(host, one, "10.0.0.3", 8001) is None
+        assert await silent(host, one, "10.0.0.50", 22), "its security group does not allow it"
+        assert await silent(host, other, "10.0.0.50", 443)
+        assert await silent(host, one, "10.0.0.3", 8001)
 
     on_host(tmp_path, scenario)
 
@@ -234,12 +236,12 @@ def test_an_announced_interface_is_the_hosts_in_both_directions(tmp_path: Path) 
         host.listen(None, 81, bound)
         target = edge_of(host, vpc, "10.0.0.5")
         assert await connect(host, None, target, 30080, source=bound) == "10.0.0.60"
-        assert await connect(host, None, target, 30081, source=bound) is None
+        assert await silent(host, None, target, 30081, source=bound)
         assert await connect(host, node, "10.0.0.60", 80) == target
-        assert await connect(host, node, "10.0.0.60", 81) is None
+        assert await silent(host, node, "10.0.0.60", 81)
         host.fabric.announce("load balancers", [])
         await host.fabric.settled()
-        assert await connect(host, node, "10.0.0.60", 80) is None
+        assert await silent(host, node, "10.0.0.60", 80)
 
     on_host(tmp_path, scenario)
 
@@ -258,6 +260,7 @@ def test_the_way_out_needs_a_gateway_and_a_public_address(tmp_path: Path) -> Non
             vpc = host.account.vpc("10.0.0.0/16", subnets=2)
             await the_way_out(host, vpc, internet)
             assert host.run(None, "cat", "/proc/sys/net/ipv4/conf/wan0/forwarding").strip() == "1"
+            await host.kill()
             await host.fabric.remove_everything()
             assert host.run(None, "cat", "/proc/sys/net/ipv4/conf/wan0/forwarding").strip() == "0"
         finally:
@@ -274,11 +277,11 @@ async def the_way_out(host: Host, vpc: str, internet: str) -> None:
     host.machines = {found.instance_id for found in (private, public, peer, behind)}
     await host.fabric.settled()
     host.listen_in(internet, 80)
-    assert await connect(host, public, "198.18.0.1", 80) is None, "no route"
+    assert await silent(host, public, "198.18.0.1", 80), "no route"
     host.account.internet(vpc)
     await host.fabric.settled()
     assert await connect(host, public, "198.18.0.1", 80) == "198.18.0.2"
-    assert await connect(host, private, "198.18.0.1", 80) is None, "no public address"
+    assert await silent(host, private, "198.18.0.1", 80), "no public address"
     host.listen(peer, 8080)
     host.account.permit(f"sg-{vpc}", Permission("tcp", 8080, 8080, cidr="54.214.1.1/32"))
     host.account.nat(vpc, 1)
@@ -287,7 +290,7 @@ async def the_way_out(host: Host, vpc: str, internet: str) -> None:
     assert await connect(host, behind, "198.18.0.1", 80) == "198.18.0.2"
     host.account.nat(vpc, 1, public="")
     await host.fabric.settled()
-    assert await connect(host, behind, "198.18.0.1", 80) is None, "a private NAT gateway leads nowhere"
+    assert await silent(host, behind, "198.18.0.1", 80), "a private NAT gateway leads nowhere"
 
 
 def test_a_peering_connection_joins_two_vpcs_where_their_routes_say_so(tmp_path: Path) -> None:
@@ -299,7 +302,7 @@ def test_a_peering_connection_joins_two_vpcs_where_their_routes_say_so(tmp_path:
         peering = host.account.peering(one, other)
         await host.fabric.settled()
         host.listen(server, 80)
-        assert await connect(host, client, "10.1.0.5", 80) is None
+        assert await silent(host, client, "10.1.0.5", 80)
         host.account.route(one, Route("10.1.0.0/16", peering))
         host.account.route(other, Route("10.0.0.0/16", peering))
         await host.fabric.settled()
@@ -318,10 +321,8 @@ def test_a_restarted_daemon_finds_everything_and_touches_nothing(tmp_path: Path)
         links = [host.run(where, "ip", "link") for where in (None, client, server)]
         with await asyncio.to_thread(host.open, client, "10.0.0.7", 80) as tracked:
             assert tracked.recv(100)
-            second = host.new_fabric()
-            task = asyncio.create_task(second.run())
-            await second.settled()
-            task.cancel()
+            await host.restart()
+            await host.fabric.settled()
             tracked.sendall(b"still here")
             assert await asyncio.to_thread(tracked.recv, 100) == b"still here"
         assert [host.run(where, "ip", "link") for where in (None, client, server)] == links
@@ -348,12 +349,10 @@ def test_what_somebody_else_took_away_comes_back_in_a_check(tmp_path: Path) -> N
         namespaces.inside(router, partial(namespaces.batch, damage, strict=False))
         for where in (router, host.namespace):
             namespaces.inside(where, partial(namespaces.run, ["nft", "flush", "ruleset"]))
-        second = host.new_fabric()
-        task = asyncio.create_task(second.run())
-        await second.settled()
-        task.cancel()
+        await host.restart()
+        await host.fabric.settled()
         assert await connect(host, client, "10.0.1.7", 80) == "10.0.0.5"
-        assert await connect(host, client, "10.0.0.9", 80) is None
+        assert await silent(host, client, "10.0.0.9", 80)
         assert "50:" not in namespaces.inside(router, partial(namespaces.run, ["ip", "rule"]))
 
     on_host(tmp_path, scenario)
@@ -417,7 +416,7 @@ def test_a_namespace_that_somebody_took_away_is_made_again(tmp_path: Path) -> No
         namespaces.remove(host.name(server))
         await host.fabric.settled()
         host.listen(server, 80)
-        assert await eventually(lambda: host.connect(client, "10.0.0.7", 80, timeout=0.05)) == "10.0.0.5"
+        assert await eventually(lambda: host.connect(client, "10.0.0.7", 80, timeout=SHORT)) == "10.0.0.5"
 
     on_host(tmp_path, scenario)
 

@@ -66,7 +66,6 @@ def answer(client: Cri, container: str, *command: str) -> str:
             time.sleep(0.05)
 
 
-@pytest.mark.timeout(180)
 async def test_nginx_under_its_name_on_docker_hub(node: Host) -> None:
     await asyncio.to_thread(make, "nginx:1.25", "nginx", "curl")
     client, container = await run(node, "nginx:1.25")
@@ -74,7 +73,6 @@ async def test_nginx_under_its_name_on_docker_hub(node: Host) -> None:
     assert "Welcome to nginx!" in page
 
 
-@pytest.mark.timeout(180)
 async def test_redis_of_another_registry(node: Host) -> None:
     await asyncio.to_thread(make, "quay.io/org/redis:7", "redis-server")
     client, container = await run(node, "quay.io/org/redis:7")

@@ -51,7 +51,7 @@ async def enforcing(where: Namespaces, cluster: MemoryCluster) -> AsyncIterator[
         policies = NetworkPolicies(configuration(), cluster, Random(1))
         running = asyncio.create_task(policies.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await policies.synced.wait()
             yield
         finally:

@@ -60,7 +60,7 @@ class World:
             proxy = KubeProxy(configuration(), self.cluster, SystemClock(), Random(1))
             running = asyncio.create_task(proxy.run())
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     await proxy.synced.wait()
                 yield proxy
             finally:
@@ -71,7 +71,7 @@ class World:
         return await asyncio.to_thread(self.where.call, who, partial(ask, address, port, kind, **more))
 
     async def until(self, holds: Callable[[str], bool], who: str, address: str, port: int, kind: str = "tcp") -> str:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not holds(answer := await self.ask(who, address, port, kind, seconds=0.3)):
                 await asyncio.sleep(0.01)
         return answer
@@ -152,7 +152,7 @@ async def test_changes_arrive_and_udp_flows_move(where: Namespaces, servers: Cal
         assert await world.ask("client", SERVICE, 53, "udp", source=source) == "one 192.0.2.7"
         await cluster.patch(ENDPOINT_SLICES, "web-1", {"endpoints": slice_("two")["endpoints"]}, "default")
         await world.until(lambda answer: answer == "two 192.0.2.7", "client", SERVICE, 80)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(60):
             while await world.ask("client", SERVICE, 53, "udp", source=source, seconds=0.2) != "two 192.0.2.7":
                 await asyncio.sleep(0.01)
         await cluster.delete(SERVICES, "web", "default")

@@ -53,6 +53,14 @@ def missing() -> str:
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
 
 
+def until(done: Callable[[], object]) -> None:
+    """The kernel takes its time to give a device back after its last user."""
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 class References:
     """Objects as the kubelet keeps them, read from the cluster."""
 
@@ -78,7 +86,7 @@ class Host:
         self.nodes: list[Path] = []
         self._directory = directory
 
-    def node(self, name: str, attach_seconds: float = 5.0) -> Volumes:
+    def node(self, name: str, attach_seconds: float = 60.0) -> Volumes:
         root = self._directory / name / "kubelet"
         self.nodes.append(root)
         node = Node(
@@ -122,7 +130,7 @@ class Host:
     def close(self) -> None:
         for root in self.nodes:
             mounts.unmount_all(root)
-        assert release_all(self.data) == []
+        until(lambda: not release_all(self.data))
 
 
 @pytest.fixture
@@ -307,7 +315,7 @@ async def test_a_volume_of_a_snapshot_starts_with_its_content(host: Host) -> Non
         assert (target / "file").read_text() == "old"
     finally:
         mounts.unmount(str(target))
-        assert loop_devices.detach(device)
+        until(lambda: loop_devices.detach(device))
 
 
 async def test_a_lost_node_is_cut_off(host: Host) -> None:
@@ -402,26 +410,26 @@ async def test_the_loop_follows_the_account(host: Host) -> None:
     link = host.data / "machines/i-1/run/devices" / VOLUME
     store = host.data / "volumes/instance-store/i-1"
 
-    async def until(done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+    async def soon(done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
             while not done():
                 await asyncio.sleep(0.01)
 
     assert await loop.instance_store(account.instances()[0]) == ("/run/twinplane/devices/nvme1n1",)
     task = asyncio.create_task(loop.run())
     try:
-        await until(lambda: bool(account.listeners))
+        await soon(lambda: bool(account.listeners))
         account.change(Storage({VOLUME: Volume(1, "", "i-1")}))
-        await until(link.exists)
+        await soon(link.exists)
         assert filesystems.device_size(link) == 1 << 30
         account.change(Storage({VOLUME: Volume(3, "", "i-1")}))
-        await until(lambda: filesystems.device_size(link) == 3 << 30)
+        await soon(lambda: filesystems.device_size(link) == 3 << 30)
         account.change(Storage({VOLUME: Volume(3)}))
-        await until(lambda: not link.is_symlink())
+        await soon(lambda: not link.is_symlink())
         assert store.exists()
         account.state = "stopped"
         account.change(Storage())
-        await until(lambda: not store.exists())
+        await soon(lambda: not store.exists())
         assert not (host.data / "volumes" / f"{VOLUME}.img").exists()
     finally:
         task.cancel()
@@ -449,7 +457,7 @@ from twinplane.cloud.volumes.data_path import DataPath
 path = DataPath(Path(sys.argv[1]), time.monotonic)
 path.apply(Storage({"vol-1": Volume(1, "", "i-1"), "vol-2": Volume(1, "", "i-1")}), {"i-1"})
 print("ready", flush=True)
-time.sleep(30)
+time.sleep(600)
 """
 
 
@@ -464,7 +472,7 @@ def test_a_killed_daemon_leaves_nothing_that_is_not_found(tmp_path: Path) -> Non
     before = path.present().links
     assert path.apply(kept, {"i-1"})
     assert path.present().links == {("i-1", "vol-1"): before["i-1", "vol-1"]}
-    assert release_all(tmp_path) == []
+    until(lambda: not release_all(tmp_path))
     assert not loop_devices.attached(tmp_path)
 
 
@@ -491,7 +499,4 @@ def test_a_machine_of_its_own_is_cut_off_and_frees_its_disks(tmp_path: Path) -> 
             assert machine.stdout.readline() == b"1\n"
         finally:
             machine.kill()
-    deadline = time.monotonic() + 2
-    while loop_devices.attached(tmp_path):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not loop_devices.attached(tmp_path))

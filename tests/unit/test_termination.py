@@ -46,5 +46,5 @@ def test_leaving_says_the_last_words_and_the_status() -> None:
         "import atexit; from twinplane.termination import leave; "
         "atexit.register(print, 'never'); print('said'); leave(3)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("said\n", "", 3)

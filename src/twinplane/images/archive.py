@@ -9,7 +9,9 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -170,7 +172,8 @@ def export(store: ImageStore, name: Reference, path: Path) -> None:
     manifest = json.loads(store.read(found.digest))
     annotations = {NAME: str(name), REF: name.tag}
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [found.record() | {"annotations": annotations}]}
-    new = path.with_name(path.name + ".new")
+    # Several processes may need the same archive at once: each writes its own, and one of them stays.
+    new = path.with_name(f"{path.name}.{os.getpid()}-{time.monotonic_ns()}")
     with tarfile.open(new, "w") as archive:
         _put(archive, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
         _put(archive, "index.json", json.dumps(index).encode())

@@ -6,9 +6,11 @@ that only maintainer scripts need are noted as installed, so that neither they n
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,6 +34,18 @@ class Apt:
 
     def fetch(self, names: Sequence[str]) -> list[Path]:
         """The archives of packages and all that they depend on. Raises `PackagesUnavailable`."""
+        with self._alone():
+            return self._fetch(names)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """In the cache, which several processes may have: apt's own locks are off, as they would make it fail."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with (self._cache / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _fetch(self, names: Sequence[str]) -> list[Path]:
         self._prepare(names)
         host_lists, own_lists = Path("/var/lib/apt/lists"), self._cache / "lists"
         attempts = [host_lists, own_lists] if host_lists.is_dir() else [own_lists]

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 
 from twinplane.region.data_directory import write_atomically
+
+RANGE = range(12_000, 30_000)
+"""Below those of outgoing connections and of who asks for any port (from 32768 on) and below node ports: between the
+choice of a port and its use, and while the region is down, nobody comes by it."""
 
 
 def kept_ports(path: Path, names: Sequence[str], host: str) -> dict[str, int]:
@@ -20,13 +26,18 @@ def kept_ports(path: Path, names: Sequence[str], host: str) -> dict[str, int]:
     return ports
 
 
-def free_ports(count: int, host: str) -> list[int]:
-    """Ports that nothing listens on now. All are held at once, so that none comes twice."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((host, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+def free_ports(count: int, host: str, random: Random | None = None) -> list[int]:
+    """Ports that nothing listens on now. All are held at once, so that none comes twice. Raises OSError when there are
+    not as many."""
+    found: list[int] = []
+    with ExitStack() as held:
+        for port in (random or Random()).sample(RANGE, len(RANGE)):
+            made = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            try:
+                made.bind((host, port))
+            except OSError:
+                continue
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise OSError(f"there are no {count} free ports at {host} from {RANGE.start} to {RANGE.stop - 1}")

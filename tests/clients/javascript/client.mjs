@@ -6,7 +6,7 @@ import { PassThrough, Writable } from 'node:stream';
 import * as k8s from '@kubernetes/client-node';
 
 const namespace = process.argv[2];
-const SECONDS = 15;
+const SECONDS = 120;
 
 const config = new k8s.KubeConfig();
 config.loadFromFile(process.env.KUBECONFIG);

@@ -102,7 +102,7 @@ async def connected(server: HttpServer) -> AsyncIterator[Socket]:
 
 
 async def until(condition: object) -> None:
-    for _ in range(200):
+    for _ in range(12_000):
         if condition():  # type: ignore[operator] # a callable
             return
         await asyncio.sleep(0.005)

@@ -41,17 +41,16 @@ class Kubectl:
         self.api = api
         self._environment = os.environ | {"KUBECONFIG": str(kubeconfig), "HOME": str(kubeconfig.parent)}
 
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            str(KUBECTL), *arguments, env=self._environment, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+
     async def __call__(self, *arguments: str, given: str = "", expect: int = 0) -> str:
         """Output, or the error's text when it is to fail."""
-        process = await asyncio.create_subprocess_exec(
-            str(KUBECTL),
-            *arguments,
-            env=self._environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(20):
+        process = await self.start(*arguments)
+        async with asyncio.timeout(60):
             output, errors = await process.communicate(given.encode())
         assert process.returncode == expect, errors.decode()
         return (errors if expect else output).decode()
@@ -121,9 +120,12 @@ async def test_errors_read_as_upstreams(kubectl: Kubectl) -> None:
 
 
 async def test_a_watch_follows(kubectl: Kubectl) -> None:
-    watching = asyncio.create_task(kubectl("get", "configmaps", "--watch", "--request-timeout=1s", "-o", "name"))
-    async with asyncio.timeout(5):
+    watching = await kubectl.start("get", "configmaps", "--watch", "-o", "name")
+    assert watching.stdout is not None
+    async with asyncio.timeout(60):
         while not kubectl.api.runtime.cache.watcher_count():
             await asyncio.sleep(0.01)
-    await kubectl("create", "configmap", "a", "--from-literal=x=y")
-    assert "configmap/a" in await watching
+        await kubectl("create", "configmap", "a", "--from-literal=x=y")
+        assert await watching.stdout.readline() == b"configmap/a\n"
+    watching.terminate()
+    await watching.communicate()

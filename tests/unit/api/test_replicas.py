@@ -172,7 +172,10 @@ async def test_changes_of_one_replica_leave_the_others_and_their_readers_alone()
         again = await create(api, replica())
         for held in api.runtime.cache.collection(PODS).select(Selection()):
             assert held.peek() == held.parsed()
-        await asyncio.sleep(0.01)
+        listed = await api.client.list(PODS, "default")
+        now = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listed.items}
+        while {name: body["metadata"]["resourceVersion"] for name, body in seen.items()} != now:
+            await asyncio.sleep(0.01)
         for name in (first, second, third, again["metadata"]["name"]):
             assert seen[name] == await api.json("GET", f"{POD_LIST}/{name}")
         assert seen[first]["spec"]["nodeName"] == "n"

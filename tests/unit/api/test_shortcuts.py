@@ -208,9 +208,9 @@ async def _silent() -> Horizon:
 
 @pytest.mark.parametrize("horizon", [_unavailable, _silent])
 async def test_health_asks_the_store(monkeypatch: pytest.MonkeyPatch, horizon: Any) -> None:
-    monkeypatch.setattr(discovery, "STORE_SECONDS", 0.01)
     async with api_server() as api:
         assert (await api.send("GET", "/readyz")).status == 200
+        monkeypatch.setattr(discovery, "STORE_SECONDS", 0.01)
         monkeypatch.setattr(api.runtime.store, "horizon", horizon)
         failed = await api.send("GET", "/readyz")
         assert failed.status == 500

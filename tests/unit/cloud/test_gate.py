@@ -17,7 +17,7 @@ from twinplane.cloud.contract import AwsCredentials
 def get(url: str, headers: dict[str, str] | None = None, data: bytes | None = None) -> tuple[int, str]:
     request = urllib.request.Request(url, headers=headers or {}, data=data)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -120,8 +120,8 @@ class World:
             tasks.create_task(self.feed.run())
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Until it holds and the controllers rest; 10 s at most."""
-        for _ in range(1000):
+        """Until it holds and the controllers rest; two minutes at most."""
+        for _ in range(12_000):
             await asyncio.sleep(0.01)
             if self.runner.idle and condition():
                 return

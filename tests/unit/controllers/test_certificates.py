@@ -90,7 +90,7 @@ async def running(folder: Path, allowed: set[tuple[str, str]]) -> AsyncIterator[
 
 
 async def until(api: Api, name: str, test: Any) -> Object:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not test(found := await api.client.get(CSRS, name)):
             await asyncio.sleep(0.005)
     return found

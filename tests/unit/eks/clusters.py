@@ -44,7 +44,7 @@ class Demo:
         """Ask for an update and wait for its end."""
         made = (await self.eks(operation, **parameters))["update"]
         where = {"name": NAME, "updateId": made["id"]}
-        for _ in range(200):
+        for _ in range(10_000):
             found: dict[str, Any] = (await self.eks("describe_update", **where))["update"]
             if found["status"] != "InProgress":
                 return found
@@ -91,7 +91,7 @@ async def make(region: Region, **options: Any) -> Demo:
 
 async def wait(region: Region, waiter: str, **parameters: Any) -> None:
     found = region.client("eks").get_waiter(waiter)
-    await in_thread(found.wait, **parameters, WaiterConfig={"Delay": 0.005, "MaxAttempts": 400})
+    await in_thread(found.wait, **parameters, WaiterConfig={"Delay": 0.005, "MaxAttempts": 10_000})
 
 
 async def refused(region: Region, operation: str, **parameters: Any) -> dict[str, Any]:

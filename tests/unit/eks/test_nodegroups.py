@@ -58,7 +58,7 @@ async def test_scaling_through_eks_and_through_auto_scaling(demo: Demo) -> None:
     name = group["resources"]["autoScalingGroups"][0]["name"]
     before = {node.instance_id: node.private_dns_name for node in demo.nodes()}
     await demo.region.call("autoscaling", "set_desired_capacity", AutoScalingGroupName=name, DesiredCapacity=1)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(demo.nodes()) > 1:
             await asyncio.sleep(0.01)
     # Each was drained before it went.

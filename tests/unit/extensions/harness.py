@@ -60,7 +60,7 @@ async def until(api: Api, path: str, holds: Callable[[Object], bool], code: int 
     """The object once `holds` says so (or the refusal, once it is refused with `code`)."""
     import orjson
 
-    for _ in range(400):
+    for _ in range(12_000):
         response = await api.send("GET", path)
         body: Object = orjson.loads(response.body) if response.body.startswith(b"{") else {}
         if response.status == code and holds(body):

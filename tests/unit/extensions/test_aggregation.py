@@ -198,7 +198,7 @@ async def test_upgrades_go_through(tmp_path: Path) -> None:
         assert response.tunnel is not None
         sink = Sink()
         joined = asyncio.create_task(response.tunnel.join(sink))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while b"hello jane" not in sink.received:
                 await asyncio.sleep(0.005)
         response.tunnel.close()

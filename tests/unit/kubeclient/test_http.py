@@ -169,7 +169,8 @@ async def test_watch_lines_and_errors() -> None:
                 seen.append(note)
 
         task = asyncio.create_task(watch())
-        await asyncio.sleep(0.02)
+        while not seen:
+            await asyncio.sleep(0.01)
         await face.cluster.create(CONFIG_MAPS, {"metadata": {"name": "last"}}, "default")
         with pytest.raises(ApiError) as caught:
             await task

@@ -60,7 +60,7 @@ async def port() -> AsyncIterator[int]:
     ],
 )
 async def test_http(prober: Prober, port: int, path: str, verdict: str, output: str) -> None:
-    assert await prober.ask({"httpGet": {"port": port, "path": path}}, TARGET, 5) == (verdict, output)
+    assert await prober.ask({"httpGet": {"port": port, "path": path}}, TARGET, 60) == (verdict, output)
 
 
 async def test_http_that_does_not_answer(prober: Prober, port: int) -> None:
@@ -70,13 +70,13 @@ async def test_http_that_does_not_answer(prober: Prober, port: int) -> None:
 
 
 async def test_tcp(prober: Prober, port: int) -> None:
-    assert (await prober.ask({"tcpSocket": {"port": port}}, TARGET, 1)).verdict == "success"
-    answer = await prober.ask({"tcpSocket": {"port": 1}}, TARGET, 1)
+    assert (await prober.ask({"tcpSocket": {"port": port}}, TARGET, 60)).verdict == "success"
+    answer = await prober.ask({"tcpSocket": {"port": 1}}, TARGET, 60)
     assert answer == ("failure", "dial tcp 127.0.0.1:1: connect: connection refused")
-    answer = await prober.ask({"httpGet": {"port": 1, "path": "/x"}}, TARGET, 1)
+    answer = await prober.ask({"httpGet": {"port": 1, "path": "/x"}}, TARGET, 60)
     assert answer.output == 'Get "http://127.0.0.1:1/x": dial tcp 127.0.0.1:1: connect: connection refused'
     with pytest.raises(ValueError, match="couldn't find port"):
-        await prober.ask({"tcpSocket": {"port": "none"}}, TARGET, 1)
+        await prober.ask({"tcpSocket": {"port": "none"}}, TARGET, 60)
 
 
 async def test_grpc(prober: Prober) -> None:
@@ -95,8 +95,8 @@ async def test_grpc(prober: Prober) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        assert (await prober.ask({"grpc": {"port": port}}, TARGET, 2)).verdict == "success"
-        answer = await prober.ask({"grpc": {"port": port, "service": "db"}}, TARGET, 2)
+        assert (await prober.ask({"grpc": {"port": port}}, TARGET, 60)).verdict == "success"
+        answer = await prober.ask({"grpc": {"port": port, "service": "db"}}, TARGET, 60)
         assert answer == ("failure", 'service unhealthy (responded with "NOT_SERVING")')
     finally:
         await server.stop(None)

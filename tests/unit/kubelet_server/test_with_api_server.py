@@ -63,7 +63,7 @@ async def test_logs_through_tls(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     serving = asyncio.create_task(server.run("127.0.0.1", port))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not certificate.seconds_left:
             await asyncio.sleep(0.02)
     context = ssl.create_default_context(cafile=str(authority.certificate_path))

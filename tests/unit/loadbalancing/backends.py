@@ -57,10 +57,10 @@ async def get(address: SocketAddress, path: str = "/", **headers: str) -> Respon
     lines = {"host": "shop.example.com", "connection": "close"} | headers
     head = "".join(f"{key.replace('_', '-')}: {value}\r\n" for key, value in lines.items())
     writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
-    top = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode().removesuffix("\r\n\r\n")
+    top = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).decode().removesuffix("\r\n\r\n")
     first, *rest = top.split("\r\n")
     found = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in rest)}
-    body = await asyncio.wait_for(reader.readexactly(int(found["content-length"])), 5)
+    body = await asyncio.wait_for(reader.readexactly(int(found["content-length"])), 60)
     writer.close()
     return Response(int(first.split()[1]), found, body.decode())
 

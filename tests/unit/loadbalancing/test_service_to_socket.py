@@ -6,15 +6,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from tests.unit.cloudcontroller.world import INGRESSES, SERVICES, ingress, service, world
 from tests.unit.loadbalancing.backends import backend, get
 from tests.unit.loadbalancing.test_envoy import region, until
 from twinplane.cloud.loadbalancing.contract import Target
 from twinplane.cloud.loadbalancing.from_moto import MotoReader
-
-pytestmark = pytest.mark.timeout(40)
 
 
 async def test_services_and_an_ingress_answer(tmp_path: Path) -> None:

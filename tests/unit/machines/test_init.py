@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 CODE = """
@@ -18,7 +19,7 @@ folder = sys.argv[1]
 def service(name, script, **options):
     return init.Service(name, ("/bin/sh", "-c", f"echo {name} >> {folder}/log; {script}"), **options)
 services = [
-    service("steady", "exec sleep 30"),
+    service("steady", "exec sleep 1000"),
     service("failing", "exit 3"),
     service("loading", f"[ -e {folder}/tried ] || {{ touch {folder}/tried; exit 1; }}", once=True),
     service("stubborn", "trap '' TERM; while :; do sleep 1; done"),
@@ -28,9 +29,8 @@ sys.exit(init.Init(services, {"PATH": "/usr/bin:/bin"}).run())
 """
 
 
-def until(ready: object) -> None:
-    assert callable(ready)
-    end = time.monotonic() + 10
+def until(ready: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
     while not ready():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -46,13 +46,13 @@ def test_services_are_started_again_and_end_on_sigterm(tmp_path: Path) -> None:
 
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         until(lambda: starts("failing") >= 3 and starts("loading") == 2 and starts("stubborn") == 1)
+        until(lambda: any(_is(pid, "sleep") for pid in children.read_text().split()))
         steady = next(int(pid) for pid in children.read_text().split() if _is(pid, "sleep"))
         os.kill(steady, signal.SIGKILL)
         until(lambda: starts("steady") == 2)
         left = [int(pid) for pid in children.read_text().split()]
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=10)
+        process.wait(timeout=120)
         for pid in left:
             # Outside of a PID namespace nobody ends them with PID 1.
             try:
@@ -62,7 +62,6 @@ def test_services_are_started_again_and_end_on_sigterm(tmp_path: Path) -> None:
         assert process.stderr is not None
         said = process.stderr.read()
     assert process.returncode == 0
-    assert time.monotonic() - began < 5
     assert starts("loading") == 2
     assert "machine: failing ended with 3; starting it again" in said
     assert "machine: steady was killed by signal 9" in said
@@ -71,4 +70,7 @@ def test_services_are_started_again_and_end_on_sigterm(tmp_path: Path) -> None:
 
 
 def _is(pid: str, name: str) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text().strip() == name
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == name
+    except OSError:
+        return False

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from twinplane.dataplane.node.pod_identity_agent import PodIdentityAgent
+from twinplane.region.ports import free_ports
 
 
 class Clock:
@@ -87,14 +88,15 @@ async def test_while_the_region_is_away() -> None:
     assert (await agent.answer("GET", "/v1/credentials", "good"))[0] == 200
 
 
-async def test_over_a_socket(unused_tcp_port: int) -> None:
+async def test_over_a_socket() -> None:
     agent, _ = parts()
-    running = asyncio.create_task(agent.listen("127.0.0.1", unused_tcp_port))
+    (port,) = free_ports(1, "127.0.0.1")
+    running = asyncio.create_task(agent.listen("127.0.0.1", port))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 try:
-                    reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
                     break
                 except ConnectionRefusedError:
                     await asyncio.sleep(0.01)
@@ -103,7 +105,7 @@ async def test_over_a_socket(unused_tcp_port: int) -> None:
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert orjson.loads(answer.split(b"\r\n\r\n", 1)[1])["Token"] == "session"
         writer.close()
-        reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"nonsense\r\n\r\n")
         assert await reader.read() == b""
         writer.close()

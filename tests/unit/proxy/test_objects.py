@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from typing import Any
 
 from twinplane.clock import SystemClock
 from twinplane.dataplane.network.proxy.conntrack import Flow, Fronts, stale
 from twinplane.dataplane.network.proxy.health import Checked, HealthServers
 from twinplane.dataplane.network.proxy.objects import PARSED, Endpoint, Port, Service, Slice, service_of, slice_of
+from twinplane.region.ports import free_ports
 
 
 def service(labels: dict[str, str] | None = None, **spec: Any) -> Service | None:
@@ -89,14 +89,8 @@ async def _get(port: int, path: str) -> tuple[str, dict[str, Any]]:
     return head.split(b"\r\n")[0].decode(), json.loads(body) if body.startswith(b"{") else {}
 
 
-def _free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
-
-
 async def test_health_checks() -> None:
-    healthz, port = _free_port(), _free_port()
+    healthz, port = free_ports(2, "127.0.0.1")
     health = HealthServers(SystemClock(), healthz)
     try:
         health.synced_at = 1.0

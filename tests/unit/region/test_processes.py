@@ -13,7 +13,7 @@ from pathlib import Path
 from twinplane.region.data_directory import DataDirectory
 from twinplane.region.processes import Processes, ProcessSpec, RunningProcess, held, hold, release, start_time
 
-SLEEPER = ProcessSpec("sleeper", (sys.executable, "-S", "-c", "import time; time.sleep(60)"))
+SLEEPER = ProcessSpec("sleeper", (sys.executable, "-S", "-c", "import time; time.sleep(600)"))
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ async def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
         first = recorded(directory)
         assert first is not None
         os.kill(first.pid, signal.SIGKILL)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (second := recorded(directory)) is None or second == first:
                 await asyncio.sleep(0.02)
         assert second.alive
@@ -53,7 +53,7 @@ async def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
 async def test_a_new_supervisor_adopts_what_runs(tmp_path: Path) -> None:
     directory = directory_in(tmp_path)
     dead = asyncio.create_task(_supervise_until_cancelled(directory))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (first := recorded(directory)) is None:
             await asyncio.sleep(0.01)
     dead.cancel()
@@ -74,7 +74,7 @@ async def _supervise_until_cancelled(directory: DataDirectory) -> None:
 async def test_another_command_under_the_same_name_replaces_the_process(tmp_path: Path) -> None:
     directory = directory_in(tmp_path)
     dead = asyncio.create_task(_supervise_until_cancelled(directory))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (first := recorded(directory)) is None:
             await asyncio.sleep(0.01)
     dead.cancel()
@@ -92,7 +92,7 @@ async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypa
 
     directory = directory_in(tmp_path)
     stubborn = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
     )
     grace, module.STOP_GRACE = module.STOP_GRACE, 0.1
     try:
@@ -100,7 +100,7 @@ async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypa
             processes.ensure(ProcessSpec("sleeper", (sys.executable, "-S", "-c", stubborn)))
             first = recorded(directory)
             assert first is not None
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not directory.log("sleeper").read_text():
                     await asyncio.sleep(0.01)
             await processes.stop("sleeper")
@@ -128,14 +128,14 @@ async def test_a_held_process_stays_away_until_it_is_released(tmp_path: Path) ->
         first = hold(directory, SLEEPER.name)
         assert first is not None
         os.kill(first.pid, signal.SIGKILL)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while first.alive:
                 await asyncio.sleep(0.02)
         # Longer than a restart would take.
         await asyncio.sleep(0.05)
         assert recorded(directory) is None
         release(directory, SLEEPER.name)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while recorded(directory) is None:
                 await asyncio.sleep(0.02)
 
@@ -156,7 +156,7 @@ async def test_the_daemon_does_not_stop_itself(tmp_path: Path) -> None:
     directory = directory_in(tmp_path)
     own = directory.processes / "region.json"
     own.write_text(RunningProcess.of(os.getpid(), ()).dump())
-    async with asyncio.timeout(4), supervisor(directory) as processes:
+    async with asyncio.timeout(60), supervisor(directory) as processes:
         processes.ensure(SLEEPER)
         process = recorded(directory)
     assert process is not None

@@ -161,7 +161,7 @@ async def test_ecr_shows_pushes_and_its_deletions_count(region: regions.Region, 
 
     await region.call("ecr", "batch_delete_image", repositoryName="web", imageIds=[{"imageTag": "1"}])
     store = ImageStore(tmp_path / "images")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while store.find(Reference(ECR, "web", "1")) is not None:
             await asyncio.sleep(0.01)
 

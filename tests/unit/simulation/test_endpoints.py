@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,9 @@ from tests.unit.simulation.world import NODE, World, pod
 from twinplane.clock import SystemClock
 from twinplane.dataplane.simulation.endpoints import Aliases, EndpointListener
 from twinplane.kubeclient.resources import ENDPOINT_SLICES, SERVICES
+from twinplane.region.ports import free_ports
 
 ADDRESS_OF_NODE = "10.0.12.4"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Dialler:
@@ -44,7 +38,7 @@ class Dialler:
         reader, writer = await asyncio.open_connection(alias, self._port)
         try:
             writer.write(text.encode())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 return await reader.read(4096)
         finally:
             writer.close()
@@ -61,7 +55,7 @@ class Dialler:
 async def listening(tmp_path: Path) -> AsyncIterator[tuple[World, Dialler]]:
     world = World.new(SystemClock())  # type: ignore[arg-type]  # real sockets take real time
     world.account.start(1)
-    port = free_port()
+    (port,) = free_ports(1, "127.0.0.1")
     path = tmp_path / "aliases.json"
     async with world.running() as simulation:
         listener = EndpointListener(port, Aliases(path), simulation.directory, simulation.answered)
@@ -93,12 +87,12 @@ async def test_pods_node_ports_and_nothing(tmp_path: Path) -> None:
             with pytest.raises(ConnectionError):
                 await dialler.send(nothing, "GET / HTTP/1.1\r\n\r\n")
 
-        await _expose(world, address)
+        await _expose(world, dialler, address)
         assert (await dialler.get(ADDRESS_OF_NODE, 30080))["pod"] == "web"
         assert (await dialler.get(ADDRESS_OF_NODE, 32000))["localEndpoints"] == 1
 
 
-async def _expose(world: World, address: str) -> None:
+async def _expose(world: World, dialler: Dialler, address: str) -> None:
     service = {
         "metadata": {"name": "web", "namespace": "default"},
         "spec": {
@@ -114,7 +108,12 @@ async def _expose(world: World, address: str) -> None:
     }
     await world.cluster.create(SERVICES, service, "default")
     await world.cluster.create(ENDPOINT_SLICES, slice_, "default")
-    await asyncio.sleep(0.05)
+    node = dialler.alias(ADDRESS_OF_NODE, 30080)
+    while True:
+        with contextlib.suppress(ConnectionError):
+            await dialler.send(node, "GET / HTTP/1.1\r\n\r\n")
+            break
+        await asyncio.sleep(0.01)
 
 
 async def test_keep_alive_and_pipelined_requests(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.unit.simulation.test_endpoints import free_port
 from tests.unit.simulation.world import World, pod
 from twinplane.clock import SystemClock
 from twinplane.dataplane.log_options import log_options
@@ -26,6 +25,7 @@ from twinplane.dataplane.simulation.process import Simulation
 from twinplane.dataplane.simulation.streams.streams import SimulatedStreams
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import not_found
+from twinplane.region.ports import free_ports
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -69,7 +69,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[tuple[Simulation, str, ssl.SS
     world.account.start(1)
     certificate, key = self_signed(tmp_path)
     trust = ssl.create_default_context(cafile=str(certificate))
-    port = free_port()
+    (port,) = free_ports(1, "127.0.0.1")
     async with world.running() as simulation:
         api = kubelet_api(simulation)
         task = asyncio.create_task(

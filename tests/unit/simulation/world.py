@@ -52,7 +52,7 @@ class World:
 
     async def _up(self, simulation: Simulation) -> None:
         running = [item for item in self.account.instances.values() if item["state"] == "running"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not all(simulation.nodes.get(item["private_dns_name"]) for item in running):
                 await asyncio.sleep(0.02)
 

@@ -146,7 +146,7 @@ class FailingLog:
 
     def commit(self, events: list[Event]) -> None:
         self.commits.append(list(events))
-        asyncio.run_coroutine_threadsafe(self.release.wait(), self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(self.release.wait(), self.loop).result(60)
         if self.fail:
             raise StorageFull("full")
 

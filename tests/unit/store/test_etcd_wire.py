@@ -280,6 +280,7 @@ async def test_a_cancelled_call_frees_its_place() -> None:
             await echo(peer, stream, body)
 
     async with channel(hold) as made:
+        assert await made.unary("/x", b"answer") == b"rewsna", "from now on the server's limit is known"
         held = [asyncio.create_task(made.unary("/x", b"hold")) for _ in range(3)]
         await asyncio.sleep(0.02)
         waiting = asyncio.create_task(made.unary("/x", b"answer"))
@@ -302,6 +303,7 @@ async def test_silence_is_questioned_and_then_taken_for_a_loss(monkeypatch: pyte
         with pytest.raises(ConnectionLost, match="no answer to a ping") as caught:
             await made.unary("/x", b"ab")
         assert caught.value.sent
+        monkeypatch.undo()
         assert await made.unary("/x", b"ab") == b"ba"
 
 

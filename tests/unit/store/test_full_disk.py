@@ -46,7 +46,7 @@ asyncio.run(main())
 def test_a_full_disk(tmp_path: Path) -> None:
     mount = f'mount -t tmpfs -o size=1m tmpfs {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
     result = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", mount, SCRIPT], capture_output=True, text=True, timeout=30, check=False
+        ["unshare", "--mount", "sh", "-c", mount, SCRIPT], capture_output=True, text=True, timeout=300, check=False
     )
     if "mount:" in result.stderr or "unshare" in result.stderr:
         pytest.skip(f"no mounts here: {result.stderr.strip()}")

@@ -14,6 +14,7 @@ import pytest
 from tests.etcd_cluster import EtcdCluster
 from tests.unit.api.harness import Api, api_server
 from twinplane.controlplane.api.encoding import stamp
+from twinplane.controlplane.api.objects import cache as cache_module
 from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.store.contract import OutcomeUnknown, StoreUnavailable
 from twinplane.controlplane.store.etcd.store import EtcdStore
@@ -68,10 +69,29 @@ async def test_a_list_of_one_is_where_a_watch_of_the_other_begins(pair: Pair) ->
         listed = await here.client.list(CONFIG_MAPS, "default")
         created = await there.client.create(CONFIG_MAPS, config_map(f"c{number}"), "default")
         watch: Any = there.client.watch(CONFIG_MAPS, "default", resource_version=listed.resource_version)
-        async with aclosing(watch), asyncio.timeout(5):
+        async with aclosing(watch), asyncio.timeout(60):
             assert await anext(watch) == ("ADDED", created)
         again = await there.client.list(CONFIG_MAPS, "default", resource_version=listed.resource_version)
         assert len(again.items) == number + 1
+
+
+async def test_a_watch_goes_on_with_a_replica_that_has_just_started(
+    pair: Pair, etcd: EtcdCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the store is younger than what a new process loads."""
+    monkeypatch.setattr(cache_module, "REPLAYED", 10**9)
+    here, _ = pair
+    listed = await here.client.list(CONFIG_MAPS, "default")
+    created = [await here.client.create(CONFIG_MAPS, config_map(f"c{number}"), "default") for number in range(3)]
+    store = await EtcdStore.open(etcd.configuration(f"/{tmp_path.name}"), stamp=stamp)
+    cache = ObjectCache(store, here.runtime.registry, here.runtime.rules)
+    await cache.start()
+    started = Api(replace(here.runtime, store=store, cache=cache))
+    watch: Any = started.client.watch(CONFIG_MAPS, "default", resource_version=listed.resource_version)
+    async with aclosing(watch), asyncio.timeout(60):
+        assert [await anext(watch) for _ in created] == [("ADDED", body) for body in created]
+    await cache.close()
+    await store.close()
 
 
 async def test_a_revision_of_other_users_of_etcd_is_reached(etcd: EtcdCluster, pair: Pair) -> None:
@@ -83,7 +103,7 @@ async def test_a_revision_of_other_users_of_etcd_is_reached(etcd: EtcdCluster, p
     await neighbour.close()
     listed = await here.client.list(CONFIG_MAPS, "default")
     assert int(listed.resource_version) >= record.revision
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         await there.client.list(CONFIG_MAPS, "default", resource_version=listed.resource_version)
 
 

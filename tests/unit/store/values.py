@@ -23,7 +23,7 @@ class FixedClock:
 async def take(watch: AsyncIterator[list[Event]], count: int) -> list[Event]:
     """The next `count` events; fails when they do not come."""
     events: list[Event] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(events) < count:
             events += await anext(watch)
     assert len(events) == count

@@ -90,7 +90,7 @@ async def test_containers_that_do_not_run() -> None:
         body = {**web(), "metadata": {"name": "waiting"}}
         body["metadata"]["annotations"] = {"simulation.twinplane.io/image-pull-error": "true"}
         await made.client().create(PODS, body, "default")
-        for _ in range(100):
+        for _ in range(6000):
             waiting = await made.client().get(PODS, "waiting", "default")
             if waiting["status"].get("containerStatuses"):
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,13 @@ async def test_account_tells_of_changes_at_once() -> None:
     account.terminate(f"i-{1:017x}")
     (instance,) = (await account.get("/instances?after=0"))["instances"]
     assert instance["state"] == "terminated"
+
+
+@virtual_time
+async def test_virtual_time_stands_still_while_a_thread_works(clock: VirtualClock) -> None:
+    began = clock.now()
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(time.sleep, 0.02)
+    assert clock.now() == began
+    await asyncio.sleep(10)
+    assert clock.now() == began + 10

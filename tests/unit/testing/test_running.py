@@ -52,7 +52,7 @@ def test_official_python_client() -> None:
 def test_kubectl() -> None:
     with running_cluster(nodes=2) as running:
         command = [str(KUBECTL), "--kubeconfig", str(running.kubeconfig), "get", "nodes", "--no-headers"]
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
         assert [line.split()[1] for line in listed.splitlines()] == ["Ready", "Ready"]
 
 

@@ -119,7 +119,7 @@ class Envoy:
             try:
                 process = await self._adopt()
                 if process is None:
-                    process = await asyncio.to_thread(self._start)
+                    process = await self._started()
             except (OSError, ImportError) as error:
                 self.problem = f"Envoy does not start: {error}"
             else:
@@ -137,6 +137,17 @@ class Envoy:
             delay = BACK_OFF[min(failures, len(BACK_OFF) - 1)]
             log.warning("%s; starting it again in %.1f s", self.problem, delay)
             await asyncio.sleep(delay)
+
+    async def _started(self) -> EnvoyProcess:
+        starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled, and nobody else would end what it starts.
+            with suppress(OSError, ImportError):
+                await (await starting).stop()
+            self._pid_path.unlink(missing_ok=True)
+            raise
 
     async def _until_over(self, process: EnvoyProcess) -> None:
         ended = asyncio.ensure_future(process.wait())

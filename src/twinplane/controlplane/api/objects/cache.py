@@ -91,7 +91,8 @@ class ObjectCache:
     async def _load(self) -> Page:
         store = self._store
         try:
-            return await store.range(ROOT, revision=max(store.compacted_revision, store.revision - REPLAYED, 0))
+            # The first revision is 1: 0 is the present one.
+            return await store.range(ROOT, revision=max(store.compacted_revision, store.revision - REPLAYED, 1))
         except Compacted as error:
             return await store.range(ROOT, revision=error.compacted_revision)
 
