@@ -17,6 +17,7 @@ from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.resources import (
     DEPLOYMENTS,
+    DEVICE_CLASSES,
     LIMIT_RANGES,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
@@ -191,12 +192,80 @@ async def test_devices_count_by_their_class() -> None:
     every = {"name": "b", "exactly": {"deviceClassName": "nic", "allocationMode": "All"}}
     subrequests = [{"name": str(count), "deviceClassName": "gpu", "count": count} for count in (3, 1)]
     devices = "deviceclass.resource.k8s.io/devices"
-    counted = usage(RESOURCE_CLAIMS, claim("c", gpus, every, {"name": "c", "firstAvailable": subrequests}))
+    counted = usage(
+        RESOURCE_CLAIMS, claim("c", gpus, every, {"name": "c", "firstAvailable": subrequests}), Cluster().reader
+    )
     assert counted == {"count/resourceclaims.resource.k8s.io": 1, f"gpu.{devices}": 5, f"nic.{devices}": 32}
     world = World(quota({f"gpu.{devices}": "3"}, {f"gpu.{devices}": "0"}))
     await world.send(RESOURCE_CLAIMS, claim("c", gpus))
     assert world.used()[f"gpu.{devices}"] == "2"
     assert "exceeded quota: q" in await refusal(world.send(RESOURCE_CLAIMS, claim("d", gpus)))
+
+
+GPU = "requests.example.com/gpu"
+IMPLICIT = "requests.deviceclass.resource.kubernetes.io/gpu"
+
+
+def gpu_claim(name: str = "c", count: int = 3, owner: str = "", made: str = "2026-01-01T00:00:00Z") -> Object:
+    gpus = {"name": "a", "exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": count}}
+    body = named(name, "shop", spec={"devices": {"requests": [gpus]}})
+    body["metadata"]["creationTimestamp"] = made
+    if owner:
+        body["metadata"]["annotations"] = {"resource.kubernetes.io/extended-resource-claim": "true"}
+        reference = {"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": owner, "controller": True}
+        body["metadata"]["ownerReferences"] = [reference]
+    return body
+
+
+def gpu_cluster(*more: Any, resource: str = "example.com/gpu", **status: Any) -> Cluster:
+    spec = {"extendedResourceName": resource} if resource else {}
+    body = pod("web", container({"example.com/gpu": "2"}))
+    body["metadata"]["uid"] = "u"
+    return Cluster((DEVICE_CLASSES, named("gpu", spec=spec)), (PODS, {**body, "status": status}), *more)
+
+
+def told(name: str) -> dict[str, Any]:
+    return {"extendedResourceClaimStatus": {"resourceClaimName": name, "requestMappings": []}}
+
+
+OLDER = (RESOURCE_CLAIMS, gpu_claim("b", owner="u", made="2025-01-01T00:00:00Z"))
+NEWER = (RESOURCE_CLAIMS, gpu_claim("d", owner="u"))
+
+
+@pytest.mark.parametrize(
+    ("cluster", "claim", "counted"),
+    [
+        (gpu_cluster(), gpu_claim(), {GPU: 3, IMPLICIT: 3}),
+        (gpu_cluster(resource=""), gpu_claim(), {IMPLICIT: 3}),
+        (Cluster(), gpu_claim(), {}),
+        (gpu_cluster(), gpu_claim(owner="u"), {GPU: 1, IMPLICIT: 3}),
+        (gpu_cluster(), gpu_claim(owner="u", count=2), {IMPLICIT: 2}),
+        (gpu_cluster(**told("c")), gpu_claim(owner="u"), {GPU: 1, IMPLICIT: 3}),
+        (gpu_cluster(**told("other")), gpu_claim(owner="u"), {GPU: 3, IMPLICIT: 3}),
+        (gpu_cluster(phase="Succeeded"), gpu_claim(owner="u"), {GPU: 3, IMPLICIT: 3}),
+        (gpu_cluster(), gpu_claim(owner="another"), {GPU: 3, IMPLICIT: 3}),
+        (gpu_cluster(NEWER), gpu_claim(owner="u"), {GPU: 1, IMPLICIT: 3}),
+        (gpu_cluster(OLDER), gpu_claim(owner="u"), {GPU: 3, IMPLICIT: 3}),
+    ],
+)
+def test_claims_count_for_what_their_classes_stand_for(cluster: Cluster, claim: Object, counted: Object) -> None:
+    found = usage(RESOURCE_CLAIMS, claim, cluster.reader)
+    assert {name: value for name, value in found.items() if name.startswith("requests.")} == counted
+
+
+async def test_pods_and_claims_share_a_quota_of_an_extended_resource() -> None:
+    world = World(quota({GPU: "4"}, {GPU: "0"}))
+    world.cluster.put(DEVICE_CLASSES, named("gpu", spec={"extendedResourceName": "example.com/gpu"}))
+    asking = pod("web", container({"example.com/gpu": "2"}))
+    await world.send(PODS, asking)
+    made = world.cluster.put(PODS, asking)
+    await world.send(RESOURCE_CLAIMS, gpu_claim("pods", 2, owner=made["metadata"]["uid"]))
+    assert world.used() == {GPU: "2"}
+    world.clock.time += 60
+    message = await refusal(world.send(RESOURCE_CLAIMS, gpu_claim("free", 3)))
+    assert f"exceeded quota: q, requested: {GPU}=3, used: {GPU}=2, limited: {GPU}=4" in message
+    await world.send(RESOURCE_CLAIMS, gpu_claim("free", 2))
+    assert world.used() == {GPU: "4"}
 
 
 async def test_an_update_is_charged_for_its_growth() -> None:
@@ -220,7 +289,7 @@ def test_what_a_pod_asks_for() -> None:
         "cpu": 4 + total({"overhead": {"cpu": "100m"}}, "requests")["cpu"],
         "memory": 1 << 30,
     }
-    assert usage(PODS, {"spec": spec})["count/pods"] == 1
+    assert usage(PODS, {"spec": spec}, Cluster().reader)["count/pods"] == 1
 
 
 def ranger(*items: Object) -> LimitRanger:

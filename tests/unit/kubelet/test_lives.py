@@ -402,51 +402,6 @@ async def test_static_pods(clock: VirtualClock, tmp_path: Path, monkeypatch: Pat
 
 
 @virtual_time
-async def test_resize_in_place(clock: VirtualClock, tmp_path: Path, monkeypatch: Patch) -> None:
-    async with test_node(clock, tmp_path, monkeypatch) as node:
-        before = {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m", "memory": "64Mi"}}
-        await node.create(pod_object("web", [container(resources=before)]))
-        await asyncio.sleep(3)
-        await _patch_resources(node, {"requests": {"cpu": "200m"}, "limits": {"cpu": "400m", "memory": "64Mi"}})
-        await asyncio.sleep(3)
-        [given] = node.runtime.container("main").resources
-        assert (given.cpu_quota, given.cpu_shares) == (40_000, 204)
-        assert main_status(node)["restartCount"] == 0
-        assert main_status(node)["resources"]["limits"]["cpu"] == "400m"
-        assert main_status(node)["allocatedResources"] == {"cpu": "200m"}
-        await _patch_resources(node, {"requests": {"cpu": "64"}, "limits": {"cpu": "64", "memory": "64Mi"}})
-        await asyncio.sleep(3)
-        pending = next(item for item in node.status("web")["conditions"] if item["type"] == "PodResizePending")
-        assert pending["reason"] == "Infeasible"
-        assert main_status(node)["allocatedResources"] == {"cpu": "200m"}
-
-
-@virtual_time
-async def test_a_resize_while_a_container_starts(clock: VirtualClock, tmp_path: Path, monkeypatch: Patch) -> None:
-    """It has what it was started with, whatever the pod asks for when it is first seen to run."""
-    async with test_node(clock, tmp_path, monkeypatch) as node:
-        start = node.runtime.start_container
-
-        async def started(*arguments: Any) -> None:
-            await start(*arguments)
-            await _patch_resources(node, {"limits": {"cpu": "400m"}})
-            await asyncio.sleep(0.1)
-
-        monkeypatch.setattr(node.runtime, "start_container", started)
-        await node.create(pod_object("web", [container(resources={"limits": {"cpu": "200m"}})]))
-        await asyncio.sleep(5)
-        [given] = node.runtime.container("main").resources
-        assert given.cpu_quota == 40_000
-
-
-async def _patch_resources(node: TestNode, resources: dict[str, Any]) -> None:
-    pod = node.pod("web")
-    assert pod is not None
-    pod["spec"]["containers"][0]["resources"] = resources
-    await node.cluster.update(PODS, pod)
-
-
-@virtual_time
 async def test_ephemeral_containers_and_gates(clock: VirtualClock, tmp_path: Path, monkeypatch: Patch) -> None:
     async with test_node(clock, tmp_path, monkeypatch) as node:
         await node.create(pod_object("web", readinessGates=[{"conditionType": "example.com/up"}]))

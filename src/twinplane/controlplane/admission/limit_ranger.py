@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from twinplane.controlplane.admission.contract import AdmissionRequest, ObjectReader
 from twinplane.controlplane.admission.plugin import (
@@ -19,6 +19,7 @@ from twinplane.controlplane.admission.plugin import (
 from twinplane.controlplane.admission.pod_resources import Amounts, amounts, total
 from twinplane.kubeclient import quantity
 from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import is_deleting
 from twinplane.kubeclient.resources import LIMIT_RANGES, PERSISTENT_VOLUME_CLAIMS, PODS
 
 ANNOTATION = "kubernetes.io/limit-ranger"
@@ -34,8 +35,14 @@ class LimitRanger(Plugin):
         self._reader = reader
 
     def handles(self, request: AdmissionRequest) -> bool:
-        wanted = concerns(request, PODS, "CREATE") or concerns(request, PERSISTENT_VOLUME_CLAIMS, "CREATE", "UPDATE")
-        return wanted and bool(self._reader.list(LIMIT_RANGES, request.namespace))
+        wanted = (
+            concerns(request, PODS, "CREATE")
+            or concerns(request, PODS, "UPDATE", subresource="resize")
+            or concerns(request, PERSISTENT_VOLUME_CLAIMS, "CREATE", "UPDATE")
+        )
+        if not wanted or (request.old is not None and is_deleting(request.old)):
+            return False
+        return bool(self._reader.list(LIMIT_RANGES, request.namespace))
 
     async def admit(self, request: AdmissionRequest) -> None:
         if request.resource.plural == PODS.plural:
@@ -86,16 +93,34 @@ def _set_missing(container: Object, kind: str, defaults: Object) -> list[str]:
     return missing
 
 
+class _Asked(NamedTuple):
+    amounts: Amounts
+    texts: dict[str, Any]
+    """By resource, as the first container that names it writes it: amounts are told in the same family of suffixes."""
+
+    def shown(self, name: str) -> str:
+        given = self.texts.get(name)
+        return quantity.render(self.amounts[name], quantity.format_of(given) if given is not None else "DecimalSI")
+
+
+def _asked(holders: list[Object], kind: str, found: Amounts | None = None) -> _Asked:
+    """Of one container, or of several, whose sum is given."""
+    listed = [(holder.get("resources") or {}).get(kind) or {} for holder in holders]
+    texts = {name: text for each in reversed(listed) for name, text in each.items()}
+    return _Asked(amounts(texts) if found is None else found, texts)
+
+
 def _pod_errors(spec: Object, item: Object) -> Iterator[str]:
+    containers = entries(spec, "containers", "initContainers")
     if item.get("type") == "Container":
-        for container in entries(spec, "containers", "initContainers"):
-            resources = container.get("resources") or {}
-            yield from _bounds(item, amounts(resources.get("requests")), amounts(resources.get("limits")))
+        for container in containers:
+            yield from _bounds(item, _asked([container], "requests"), _asked([container], "limits"))
     elif item.get("type") == "Pod":
-        yield from _bounds(item, total(spec, "requests"), total(spec, "limits"))
+        requests = _asked([spec, *containers], "requests", total(spec, "requests"))
+        yield from _bounds(item, requests, _asked([spec, *containers], "limits", total(spec, "limits")))
 
 
-def _bounds(item: Object, requests: Amounts, limits: Amounts) -> Iterator[str]:
+def _bounds(item: Object, requests: _Asked, limits: _Asked) -> Iterator[str]:
     kind = item["type"]
     for name, text in _sorted(item, "min"):
         head = f"minimum {name} usage per {kind} is {text}"
@@ -105,29 +130,29 @@ def _bounds(item: Object, requests: Amounts, limits: Amounts) -> Iterator[str]:
         yield from _above(head, amount(text), name, requests, limits)
     for name, text in _sorted(item, "maxLimitRequestRatio"):
         head = f"{name} max limit to request ratio per {kind} is {text}"
-        yield from _ratio(head, amount(text), requests.get(name), limits.get(name))
+        yield from _ratio(head, amount(text), requests.amounts.get(name), limits.amounts.get(name))
 
 
 def _sorted(item: Object, field: str) -> list[tuple[str, Any]]:
     return sorted((item.get(field) or {}).items())
 
 
-def _below(head: str, bound: quantity.Value, name: str, requests: Amounts, limits: Amounts) -> Iterator[str]:
-    if name not in requests:
+def _below(head: str, bound: quantity.Value, name: str, requests: _Asked, limits: _Asked) -> Iterator[str]:
+    if name not in requests.amounts:
         yield f"{head}.  No request is specified"
-    elif requests[name] < bound:
-        yield f"{head}, but request is {quantity.render(requests[name])}"
-    elif name in limits and limits[name] < bound:
-        yield f"{head}, but limit is {quantity.render(limits[name])}"
+    elif requests.amounts[name] < bound:
+        yield f"{head}, but request is {requests.shown(name)}"
+    elif name in limits.amounts and limits.amounts[name] < bound:
+        yield f"{head}, but limit is {limits.shown(name)}"
 
 
-def _above(head: str, bound: quantity.Value, name: str, requests: Amounts, limits: Amounts) -> Iterator[str]:
-    if name not in limits:
+def _above(head: str, bound: quantity.Value, name: str, requests: _Asked, limits: _Asked) -> Iterator[str]:
+    if name not in limits.amounts:
         yield f"{head}.  No limit is specified"
-    elif limits[name] > bound:
-        yield f"{head}, but limit is {quantity.render(limits[name])}"
-    elif name in requests and requests[name] > bound:
-        yield f"{head}, but request is {quantity.render(requests[name])}"
+    elif limits.amounts[name] > bound:
+        yield f"{head}, but limit is {limits.shown(name)}"
+    elif name in requests.amounts and requests.amounts[name] > bound:
+        yield f"{head}, but request is {requests.shown(name)}"
 
 
 def _ratio(
@@ -144,11 +169,12 @@ def _ratio(
 def _claim_errors(spec: Object, item: Object) -> Iterator[str]:
     if item.get("type") != "PersistentVolumeClaim":
         return
-    requests = amounts((spec.get("resources") or {}).get("requests"))
+    requests = _asked([spec], "requests")
     for field, word in (("min", "minimum"), ("max", "maximum")):
         for name, text in _sorted(item, field):
             head = f"{word} {name} usage per PersistentVolumeClaim is {text}"
-            if name not in requests:
+            asked = requests.amounts.get(name)
+            if asked is None:
                 yield f"{head}.  No request is specified"
-            elif (requests[name] < amount(text)) if field == "min" else (requests[name] > amount(text)):
-                yield f"{head}, but request is {quantity.render(requests[name])}"
+            elif asked < amount(text) if field == "min" else asked > amount(text):
+                yield f"{head}, but request is {requests.shown(name)}"

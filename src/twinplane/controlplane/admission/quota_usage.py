@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 from twinplane.controlplane.admission import service_fields
+from twinplane.controlplane.admission.device_quota import DEVICES_SUFFIX, Known, extended_usage, is_extended, served_pod
 from twinplane.controlplane.admission.pod_resources import Amounts, added, amounts, total
 from twinplane.kubeclient import quantity
 from twinplane.kubeclient.contract import Object, Resource
@@ -17,13 +18,12 @@ _COUNTED_BY_NAME = frozenset(
 )
 _PLAIN = frozenset(("cpu", "memory", "ephemeral-storage"))
 _CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
-_DEVICES_SUFFIX = ".deviceclass.resource.k8s.io/devices"
 _DEVICES_MAX = 32
 """What a request for all devices may come to."""
 
 
-def usage(resource: Resource, body: Object) -> Amounts:
-    """Of one object, under every name that a quota may use for it."""
+def usage(resource: Resource, body: Object, known: Known) -> Amounts:
+    """Of one object, under every name that a quota may use for it. `known`: what a ResourceClaim may be made for."""
     core = not resource.group
     counted: Amounts = {f"count/{qualified(resource.plural, resource.group)}": 1}
     if core and resource.plural == PODS.plural:
@@ -35,7 +35,9 @@ def usage(resource: Resource, body: Object) -> Amounts:
     if core and resource.plural == PERSISTENT_VOLUME_CLAIMS.plural:
         counted |= _claim(body.get("spec") or {})
     if (resource.group, resource.plural) == (RESOURCE_CLAIMS.group, RESOURCE_CLAIMS.plural):
-        counted |= _devices((body.get("spec") or {}).get("devices") or {})
+        devices = _devices((body.get("spec") or {}).get("devices") or {})
+        pod = served_pod(body, known)
+        counted |= devices | extended_usage(devices, _pod(pod) if pod is not None else {}, known)
     return counted
 
 
@@ -81,7 +83,7 @@ def _devices(spec: Object) -> Amounts:
         most: Amounts = {}
         for wanted in request.get("firstAvailable") or [request.get("exactly") or {}]:
             count = _DEVICES_MAX if wanted.get("allocationMode") == "All" else wanted.get("count") or 0
-            name = f"{wanted.get('deviceClassName', '')}{_DEVICES_SUFFIX}"
+            name = f"{wanted.get('deviceClassName', '')}{DEVICES_SUFFIX}"
             most[name] = max(most.get(name, 0), count)
         found = added(found, most)
     return found
@@ -166,18 +168,25 @@ def relevant(counted: Amounts, hard: Object) -> Amounts:
     return {name: value for name, value in counted.items() if name in hard}
 
 
-def summed(resource: Resource, objects: Iterable[Object], quota: Object) -> Amounts:
+def summed(resource: Resource, objects: Iterable[Object], quota: Object, known: Known) -> Amounts:
     """Usage of all live objects of a type that the quota takes in."""
     hard = (quota.get("spec") or {}).get("hard") or {}
     found: Amounts = {}
     for body in objects:
         if in_scope(quota, resource, body):
-            found = added(found, relevant(usage(resource, body), hard))
+            found = added(found, relevant(usage(resource, body, known), hard))
     return found
 
 
-def resource_of(name: str) -> tuple[str, str] | None:
-    """(group, plural) of the objects that a quota's resource name counts."""
+def resources_of(name: str) -> tuple[tuple[str, str], ...]:
+    """(group, plural) of the objects that a quota's resource name counts; devices are counted where there are any."""
+    first = _resource_of(name)
+    if first is None:
+        return ()
+    return (first, (RESOURCE_CLAIMS.group, RESOURCE_CLAIMS.plural)) if is_extended(name) else (first,)
+
+
+def _resource_of(name: str) -> tuple[str, str] | None:
     if name.startswith("count/"):
         plural, _, group = name.removeprefix("count/").partition(".")
         return group, plural
@@ -187,7 +196,7 @@ def resource_of(name: str) -> tuple[str, str] | None:
         return "", SERVICES.plural
     if name == "requests.storage" or _CLASS_SUFFIX in name:
         return "", PERSISTENT_VOLUME_CLAIMS.plural
-    if name.endswith(_DEVICES_SUFFIX):
+    if name.endswith(DEVICES_SUFFIX):
         return RESOURCE_CLAIMS.group, RESOURCE_CLAIMS.plural
     if name in _PLAIN or name.startswith(("requests.", "limits.", "hugepages-")):
         return "", PODS.plural

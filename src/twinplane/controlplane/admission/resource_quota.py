@@ -12,7 +12,7 @@ from collections import deque
 from twinplane.clock import Clock
 from twinplane.controlplane.admission import quota_usage
 from twinplane.controlplane.admission.contract import AdmissionRequest, ObjectReader
-from twinplane.controlplane.admission.plugin import Plugin, amount, body_of, entries, refuse
+from twinplane.controlplane.admission.plugin import Plugin, amount, body_of, concerns, entries, refuse
 from twinplane.controlplane.admission.pod_resources import Amounts, added, amounts
 from twinplane.kubeclient import resources
 from twinplane.kubeclient.contract import KubeClient, Object, Resource
@@ -27,6 +27,10 @@ _COMPUTE = frozenset(prefix + name for prefix in ("", "requests.", "limits.") fo
 _TYPES = {(each.group, each.plural): each for each in vars(resources).values() if isinstance(each, Resource)}
 
 
+def _resizes(request: AdmissionRequest) -> bool:
+    return concerns(request, PODS, "UPDATE", subresource="resize")
+
+
 class ResourceQuota(Plugin):
     name = "ResourceQuota"
     waits_for = (RESOURCE_QUOTAS,)
@@ -38,7 +42,7 @@ class ResourceQuota(Plugin):
         self._recent: deque[tuple[float, str, Amounts]] = deque(maxlen=10_000)
 
     def handles(self, request: AdmissionRequest) -> bool:
-        if request.subresource or not request.namespace:
+        if not request.namespace or (request.subresource and not _resizes(request)):
             return False
         charged = request.operation == "CREATE" or (
             request.operation == "UPDATE"
@@ -63,11 +67,11 @@ class ResourceQuota(Plugin):
         body, resource = body_of(request), request.resource
         if not quota_usage.in_scope(quota, resource, body):
             return {}
-        delta = quota_usage.relevant(quota_usage.usage(resource, body), hard)
+        delta = quota_usage.relevant(quota_usage.usage(resource, body, self._reader), hard)
         if request.old is None:
             _must_specify(request, quota, hard)
         elif quota_usage.in_scope(quota, resource, request.old):
-            before = quota_usage.usage(resource, request.old)
+            before = quota_usage.usage(resource, request.old, self._reader)
             delta = {name: value - before.get(name, 0) for name, value in delta.items()}
         return {name: value for name, value in delta.items() if value > 0}
 
@@ -110,8 +114,9 @@ class ResourceQuota(Plugin):
         """From the live objects, and from charges so fresh that their objects may not be there yet."""
         used: Amounts = dict.fromkeys(hard, 0)
         namespace = quota["metadata"]["namespace"]
-        for resource in {found for name in hard if (found := _resource(name)) is not None}:
-            used = added(used, quota_usage.summed(resource, self._reader.list(resource, namespace), quota))
+        for resource in {found for name in hard for found in _resources(name)}:
+            listed = self._reader.list(resource, namespace)
+            used = added(used, quota_usage.summed(resource, listed, quota, self._reader))
         since = self._clock.now() - _IN_FLIGHT_SECONDS
         for charged_at, uid, delta in self._recent:
             if charged_at > since and uid == str(quota["metadata"].get("uid")):
@@ -123,10 +128,9 @@ def _name(quota: Object) -> str:
     return str(quota["metadata"]["name"])
 
 
-def _resource(name: str) -> Resource | None:
-    """The type that a quota's resource name counts; None for types that have no constant (custom resources)."""
-    place = quota_usage.resource_of(name)
-    return _TYPES.get(place) if place else None
+def _resources(name: str) -> list[Resource]:
+    """The types that a quota's resource name counts, without those that have no constant (custom resources)."""
+    return [_TYPES[place] for place in quota_usage.resources_of(name) if place in _TYPES]
 
 
 def _exceeded(used: Amounts, delta: Amounts, hard: Object) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import orjson
+
 from twinplane.dataplane.kubelet.pods.spec import MIRROR_ANNOTATION, is_static
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import annotations_of
@@ -41,6 +43,27 @@ def field_path(pod: Object, name: str) -> str:
         if any(container["name"] == name for container in pod["spec"].get(field) or ()):
             return f"spec.{field}{{{name}}}"
     return ""
+
+
+def resize_message(what: str, pod: Object, generation: int, error: str = "") -> str:
+    """As upstream's `events/resize.go`: the resources of the pod's containers as JSON."""
+    summary: dict[str, Any] = {}
+    for field in ("initContainers", "containers"):
+        found = [
+            {"name": item["name"], "resources": _in_order(item.get("resources") or {})}
+            for item in pod["spec"].get(field) or ()
+        ]
+        if found:
+            summary[field] = found
+    summary["generation"] = generation
+    if error:
+        summary["error"] = error
+    return f"{what}: {orjson.dumps(summary).decode()}"
+
+
+def _in_order(resources: dict[str, Any]) -> dict[str, Any]:
+    made = {kind: dict(sorted(resources[kind].items())) for kind in ("limits", "requests") if resources.get(kind)}
+    return {**made, "claims": resources["claims"]} if resources.get("claims") else made
 
 
 def go_duration(seconds: float) -> str:

@@ -19,19 +19,18 @@ from twinplane.clock import Clock
 from twinplane.dataplane.kubelet.admission import NodeState
 from twinplane.dataplane.kubelet.containers import pause_profile
 from twinplane.dataplane.kubelet.containers.cgroups import Cgroups
-from twinplane.dataplane.kubelet.containers.resources import pod_requests
 from twinplane.dataplane.kubelet.contract import KUBELET_DIRECTORY, PodVolumes
 from twinplane.dataplane.kubelet.events import PodEvents
 from twinplane.dataplane.kubelet.images.puller import ImagePuller, NodeCredentials
 from twinplane.dataplane.kubelet.node.facts import NodeFacts
 from twinplane.dataplane.kubelet.node.keeper import NodeKeeper
 from twinplane.dataplane.kubelet.node.objects import node_facts
+from twinplane.dataplane.kubelet.pods.allocation import Allocations
 from twinplane.dataplane.kubelet.pods.collection import Pods
 from twinplane.dataplane.kubelet.pods.launching import Launcher, LaunchParts
 from twinplane.dataplane.kubelet.pods.observer import Observer
 from twinplane.dataplane.kubelet.pods.probing import ProbeObserver
 from twinplane.dataplane.kubelet.pods.resizing import Resizer
-from twinplane.dataplane.kubelet.pods.spec import is_finished
 from twinplane.dataplane.kubelet.pods.stopping import Stopper
 from twinplane.dataplane.kubelet.pods.worker import WorkerParts
 from twinplane.dataplane.kubelet.probes.actions import Prober
@@ -45,7 +44,6 @@ from twinplane.dataplane.node.contract import NodeConfiguration
 from twinplane.dataplane.runtime.contract import Runtime, RuntimeFailure
 from twinplane.kubeclient.contract import KubeClient, Object
 from twinplane.kubeclient.event_recorder import EventBroadcaster
-from twinplane.kubeclient.meta import uid_of
 
 log = logging.getLogger(__name__)
 
@@ -98,13 +96,13 @@ class Kubelet:
         self.references.changed = self._pods.refresh
         self.node.pleg = lambda: (self._pods.relisted_at, self._pods.runtime_error)
         images = ImagePuller(runtime, self.references, self.events, clock, node_credentials)
-        self._pods.equip(self._worker_parts(images, random, DiskTable(state / "resources"), probe_observed))
+        self._pods.equip(self._worker_parts(images, random, state, probe_observed))
         static = StaticPods(Path(str(kubelet.get("staticPodPath") or STATIC_PODS)), configuration.name, clock)
         mirrors = Mirrors(client, lambda: self.node.object)
         self._feed = Feed(client, configuration.name, random, self._pods, self._writer, static=static, mirrors=mirrors)
 
     def _worker_parts(
-        self, images: ImagePuller, random: Random, resources: DiskTable, probe_observed: ProbeObserver | None
+        self, images: ImagePuller, random: Random, state: Path, probe_observed: ProbeObserver | None
     ) -> WorkerParts:
         runtime, events, clock = self._runtime, self.events, self._clock
         launch = LaunchParts(
@@ -118,9 +116,8 @@ class Kubelet:
             cgroups=self._cgroups,
             node=self.facts,
         )
-        resizer = Resizer(
-            runtime, cgroups=self._cgroups, events=events, node=self.facts, disk=resources, others=self._other_requests
-        )
+        given = DiskTable(state / "resources")
+        resizer = Resizer(runtime, cgroups=self._cgroups, events=events, node=self.facts, disk=given)
         return WorkerParts(
             runtime=runtime,
             observer=Observer(runtime),
@@ -132,10 +129,13 @@ class Kubelet:
             prober=self._prober,
             events=events,
             resizer=resizer,
+            allocations=Allocations(DiskTable(state / "allocations"), resizer, events, clock),
             clock=clock,
             random=random,
             host_ips=self.facts.ips,
             report=self._pods.report,
+            resized=self._pods.retry_resizes,
+            stopped=self._pods.stopped,
             ended=self._pods.ended,
             handler=self._runtime_handler,
             probe_observed=probe_observed,
@@ -189,9 +189,6 @@ class Kubelet:
         allowed = tuple(str(name) for name in unsafe) if isinstance(unsafe, list) else ()
         node: Object = self.node.object or {"metadata": {"name": self.facts.name}}
         return NodeState(node, self.facts.allocatable, [], allowed)
-
-    def _other_requests(self, uid: str) -> list[dict[str, int]]:
-        return [pod_requests(pod) for pod in self._pods.pods() if uid_of(pod) != uid and not is_finished(pod)]
 
     async def _runtime_handler(self, pod: Object) -> str:
         name = pod["spec"].get("runtimeClassName")

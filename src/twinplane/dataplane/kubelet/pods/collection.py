@@ -15,6 +15,11 @@ from typing import Any
 
 from twinplane.dataplane.kubelet.admission import NodeState, refusal
 from twinplane.dataplane.kubelet.contract import log_directory, pod_directory
+from twinplane.dataplane.kubelet.pods.allocation import (
+    FIRST_RETRY_SECONDS,
+    RETRY_SECONDS,
+    resources_of,
+)
 from twinplane.dataplane.kubelet.pods.launching import remove_log_links
 from twinplane.dataplane.kubelet.pods.observer import RELIST_SECONDS
 from twinplane.dataplane.kubelet.pods.spec import is_finished, is_static
@@ -73,11 +78,13 @@ class Pods:
                 group.create_task(worker.run(), name=f"pod {worker.uid}")
             group.create_task(self._relist(), name="relist")
             group.create_task(self._clear_orphans(), name="orphans")
+            group.create_task(self._retry_resizes_at_times(), name="deferred resizes")
 
     # -- RunningPods ---------------------------------------------------------------------------------------------
 
     def pods(self) -> list[Object]:
-        return [worker.pod for worker in self._workers.values() if not worker.removed]
+        """As they have been allotted: by that they are judged when the node runs short."""
+        return [self._allotted(worker.pod) for worker in self._workers.values() if not worker.removed]
 
     def pod(self, namespace: str, name: str) -> Object | None:
         worker = self._workers.get(self._names.get((namespace, name), ""))
@@ -121,7 +128,10 @@ class Pods:
         worker = self._workers.get(uid)
         self._references.register(pod)
         if worker is not None:
+            resized = resources_of(worker.pod) != resources_of(pod)
             worker.update(pod)
+            if resized:
+                self.retry_resizes()
         else:
             self._add(pod, admitted=admitted)
         self._checkpoint(self._workers[uid].pod)
@@ -148,12 +158,13 @@ class Pods:
         worker = PodWorker(pod, self._parts)
         status = pod.get("status") or {}
         if not (admitted or status.get("startTime") or is_deleting(pod)):
-            state = self._node_state()
-            held = [other.pod for other in self._workers.values() if not (other.ending or is_finished(other.pod))]
-            found = refusal(pod, state._replace(pods=held))
+            held = (other.pod for other in self._workers.values() if not (other.ending or is_finished(other.pod)))
+            found = refusal(pod, self._node_state()._replace(pods=[self._allotted(other) for other in held]))
             if found is not None:
                 self._parts.events.warning(pod, found.reason, found.message)
                 worker.fail(found.reason, f"Pod was rejected: {found.message}", None, {})
+        if worker.failed is None:
+            self._parts.allocations.admit(pod)
         if is_deleting(pod):
             worker.ending = True
         self._start(worker)
@@ -176,7 +187,34 @@ class Pods:
             status["phase"] = pod["status"]["phase"]
         self._checkpoints.put(uid_of(pod), {**pod, "metadata": metadata, "status": status})
 
+    # -- resizes -------------------------------------------------------------------------------------------------
+
+    def _allotted(self, pod: Object) -> Object:
+        assert self._parts is not None
+        return self._parts.allocations.of(pod)
+
+    def retry_resizes(self) -> None:
+        """There may be room for a resize that waits. Not before all pods are known: one of them may have that room."""
+        assert self._parts is not None
+        if self.complete:
+            pods = [worker.pod for worker in self._workers.values()]
+            for uid in self._parts.allocations.retry(pods, self._node_state()):
+                if uid in self._workers:
+                    self._workers[uid].wake()
+
+    async def _retry_resizes_at_times(self) -> None:
+        await asyncio.sleep(FIRST_RETRY_SECONDS)
+        while True:
+            self.retry_resizes()
+            await asyncio.sleep(RETRY_SECONDS)
+
     # -- workers -------------------------------------------------------------------------------------------------
+
+    def stopped(self, uid: str) -> None:
+        """What the pod had is free."""
+        assert self._parts is not None
+        self._parts.allocations.forget(uid)
+        self.retry_resizes()
 
     def ended(self, uid: str) -> None:
         """A worker's last word: nothing of its pod is left in the runtime, nothing is mounted."""

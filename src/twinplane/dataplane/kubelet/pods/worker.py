@@ -23,6 +23,7 @@ from twinplane.dataplane.kubelet.containers.errors import ContainerRefused
 from twinplane.dataplane.kubelet.contract import Mounted, PodVolumes, VolumeNotReady
 from twinplane.dataplane.kubelet.events import PodEvents, go_duration
 from twinplane.dataplane.kubelet.images.puller import ImagePuller
+from twinplane.dataplane.kubelet.pods.allocation import Allocations
 from twinplane.dataplane.kubelet.pods.backoff import Backoff
 from twinplane.dataplane.kubelet.pods.launching import Launcher
 from twinplane.dataplane.kubelet.pods.observer import Observer
@@ -65,11 +66,16 @@ class WorkerParts:
     prober: Prober
     events: PodEvents
     resizer: Resizer
+    allocations: Allocations
     clock: Clock
     random: Random
     host_ips: tuple[str, ...]
     report: Callable[[str, dict[str, Any]], None]
     """A pod's new status, by uid."""
+    resized: Callable[[], None]
+    """A pod has been resized: others may have room now."""
+    stopped: Callable[[str], None]
+    """Nothing of a pod runs any more, by uid."""
     ended: Callable[[str], None]
     """Nothing of a pod is left on the node, by uid."""
     handler: Callable[[Object], Any]
@@ -217,9 +223,12 @@ class PodWorker:
 
     async def _sync(self) -> None:
         parts = self._parts
-        resize, conditions = parts.resizer.wanted(self.pod, self.state)
+        pod = parts.allocations.of(self.pod)
+        resize, conditions = parts.resizer.wanted(pod, self.state)
+        if self._conditions and not conditions:
+            parts.resized()
         self._conditions = conditions
-        made = plan(self.pod, self.state, self._facts(resize))
+        made = plan(pod, self.state, self._facts(resize))
         if not made.idle:
             await self._apply(made)
             self.state = await parts.observer.observe(self.uid)
@@ -256,7 +265,10 @@ class PodWorker:
         kills = (parts.stopper.stop(self.pod, kill.container, kill.message, None, kill.probe) for kill in made.kill)
         await asyncio.gather(*kills)
         for container in made.resize:
-            await parts.resizer.resize(self.pod, container, self.state)
+            if await parts.resizer.resize(parts.allocations.of(self.pod), container, self.state):
+                self.wake()
+            else:
+                self._wake_in(RETRY_SECONDS[1])
         if made.kill:
             self.state = await parts.observer.observe(self.uid)
         if not (made.create_sandbox or made.start):
@@ -264,7 +276,7 @@ class PodWorker:
         mounted = await self._mount()
         if made.create_sandbox:
             handler = await parts.handler(self.pod)
-            await parts.launcher.create_sandbox(self.pod, made.attempt, handler)
+            await parts.launcher.create_sandbox(parts.allocations.of(self.pod), made.attempt, handler)
             self.state = await parts.observer.observe(self.uid)
         for container in made.start:
             await self._start(container, mounted)
@@ -285,7 +297,8 @@ class PodWorker:
         if self._in_backoff(container):
             return
         try:
-            await self._parts.launcher.start(self.pod, container, self.state, mounted)
+            pod = self._parts.allocations.of(self.pod)
+            await self._parts.launcher.start(pod, container, self.state, mounted)
         except ContainerRefused as error:
             self._waiting[name] = (error.reason, error.message)
             pause = self._parts.images.retry_in(self.pod, container)
@@ -346,6 +359,7 @@ class PodWorker:
             self.state = await parts.observer.observe(self.uid)
             if self.state.running:
                 raise RuntimeFailure("containers are still running")
+            parts.stopped(self.uid)
             self._report(over=True)
             self.finished.set()
             await parts.volumes.unmount(self.uid)
@@ -377,14 +391,17 @@ class PodWorker:
             waiting=self._waiting,
             findings=self._probes.findings,
             resources=self._parts.resizer.actual(self.uid),
-            held="PodResizePending" in self._conditions,
             stopped=self.ending,
             over=over,
             restarts=lambda container, state: restarts(self.pod, container, state),
         )
         failed = None if self.removed else self.failed
         now = self._clock.now()
-        status = pod_status(self.pod, observed, self._parts.host_ips, now, failed=failed, more=self._conditions)
+        more = self._conditions | self._parts.allocations.conditions(self.uid)
+        if over:
+            more.pop("PodResizeInProgress", None)
+        pod = self._parts.allocations.of(self.pod)
+        status = pod_status(pod, observed, self._parts.host_ips, now, failed=failed, more=more)
         theirs = self.pod.get("status") or {}
         self.pod = {**self.pod, "status": _merged_status(status, theirs)}
         self._parts.report(self.uid, status)

@@ -39,6 +39,8 @@ class PodLoop(Protocol):
 
     def uids(self) -> list[str]: ...
 
+    def retry_resizes(self) -> None: ...
+
 
 class Feed:
     def __init__(
@@ -92,6 +94,7 @@ class Feed:
             if uid not in uids:
                 self._pods.remove(uid)
         self._pods.complete = True
+        self._pods.retry_resizes()
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         if not self._ready:

@@ -37,8 +37,6 @@ class Observed:
     """By container id."""
     resources: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """By container: what its cgroup has been given, where that is not what the spec says."""
-    held: bool = False
-    """A resize cannot be made, or not now: the pod has been allotted no more than it has."""
     stopped: bool = False
     """Nothing is started any more."""
     over: bool = False
@@ -48,7 +46,7 @@ class Observed:
 
 
 def container_statuses(pod: Object, observed: Observed) -> dict[str, list[dict[str, Any]]]:
-    """By field of the status, in the order of the spec."""
+    """By field of the status, in the order of the spec. The pod is as it has been allotted."""
     before = {item["name"]: item for name in set(FIELDS.values()) for item in (pod.get("status") or {}).get(name) or ()}
     made: dict[str, list[dict[str, Any]]] = {}
     for kind, container in all_containers(pod):
@@ -145,9 +143,8 @@ def _add_details(
 ) -> None:
     resources = observed.resources.get(container["name"]) or container.get("resources") or {}
     if running and kind != "ephemeral":
-        if resources.get("requests"):
-            asked = (container.get("resources") or {}).get("requests")
-            status["allocatedResources"] = resources["requests"] if observed.held or not asked else asked
+        if (container.get("resources") or {}).get("requests"):
+            status["allocatedResources"] = container["resources"]["requests"]
         status["resources"] = {key: resources[key] for key in ("limits", "requests", "claims") if resources.get(key)}
     if running and current.user is not None:
         uid, gid, groups = current.user
