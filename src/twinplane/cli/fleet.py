@@ -10,16 +10,18 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from twinplane.cli.cluster import account_of
 from twinplane.cli.command import Command, cluster_flag, output_flag
-from twinplane.cli.eksctl.nodes import Api
+from twinplane.cli.eksctl.account import Account
+from twinplane.cli.eksctl.nodes import Api, api_of
 from twinplane.cli.output import CommandError, Progress, print_document, print_table
 from twinplane.cli.region_access import region_access
-from twinplane.cli.token import access_token
-from twinplane.dataplane.simulation.document import InvalidFleet, duration, share
+from twinplane.dataplane.simulation.document import InvalidFleet, duration, each, share
 from twinplane.dataplane.simulation.fleet.failures import (
     KINDS,
     STATUSES,
@@ -57,8 +59,12 @@ def _apply(arguments: argparse.Namespace) -> None:
     spec = _checked(content)
     now = time.time()
     failures = [stored(failure.at(now)) for failure in spec.failures]
-    api = _api(arguments)
-    _check_instance_types(arguments, spec)
+    access = region_access(arguments.data_dir)
+    account = account_of(access)
+    described = _described(account, arguments.cluster)
+    api = api_of(access, described)
+    _check_instance_types(account, spec)
+    _check_range(account, described, spec)
     _check_others(api, spec)
     name = CONFIG_MAP_PREFIX + spec.name
     known = api.find(f"{CONFIG_MAPS}/{name}")
@@ -77,21 +83,38 @@ def _apply(arguments: argparse.Namespace) -> None:
         api.send("PUT", f"{CONFIG_MAPS}/{name}", body)
     progress = Progress()
     verb = "created" if known is None else "updated"
-    progress.done(f'fleet "{spec.name}" {verb}: {spec.nodes} node(s) in {len(spec.groups)} group(s)')
+    progress.done(f'fleet "{spec.name}" {verb}: {_size(spec)}')
     if arguments.wait:
         _wait(api, spec, progress)
 
 
-def _check_instance_types(arguments: argparse.Namespace, spec: FleetSpec) -> None:
+def _size(spec: FleetSpec) -> str:
+    selecting = sum(group.node_selector is not None for group in spec.groups)
+    others = f", {selecting} group(s) of other nodes" if selecting else ""
+    return f"{spec.nodes} node(s) in {len(spec.groups) - selecting} group(s){others}"
+
+
+def _check_instance_types(account: Account, spec: FleetSpec) -> None:
     """Nodes of a type that EC2 does not have would never register."""
     from botocore.exceptions import ClientError
 
-    account = account_of(region_access(arguments.data_dir))
     for index, group in enumerate(spec.groups):
+        if group.node_selector is not None:
+            continue
         try:
             account.ec2.describe_instance_types(InstanceTypes=[group.instance_type])
         except ClientError as error:
             raise CommandError(f"spec.groups[{index}].instanceType: {error.response['Error']['Message']}") from error
+
+
+def _check_range(account: Account, described: dict[str, Any], spec: FleetSpec) -> None:
+    """Addresses that the VPC or Services have, too, would lead to either."""
+    vpc = account.ec2.describe_vpcs(VpcIds=[described["resourcesVpcConfig"]["vpcId"]])["Vpcs"][0]
+    ranges = [("the VPC", entry["CidrBlock"]) for entry in vpc["CidrBlockAssociationSet"]]
+    services = described["kubernetesNetworkConfig"].get("serviceIpv4Cidr")
+    for what, cidr in [*ranges, *([("Services", services)] if services else [])]:
+        if spec.cidr is not None and spec.cidr.overlaps(IPv4Network(cidr)):
+            raise CommandError(f"spec.cidr: {spec.cidr} overlaps {cidr} of {what}")
 
 
 def _check_others(api: Api, spec: FleetSpec) -> None:
@@ -100,24 +123,32 @@ def _check_others(api: Api, spec: FleetSpec) -> None:
             other = _spec_of(body)
         except CommandError:
             continue
-        if other.name != spec.name and other.cidr.overlaps(spec.cidr):
+        if other.name != spec.name and other.overlaps(spec):
             raise CommandError(f"spec.cidr: {spec.cidr} overlaps {other.cidr} of fleet {other.name}")
 
 
 def _wait(api: Api, spec: FleetSpec, progress: Progress) -> None:
     end = time.monotonic() + WAIT_SECONDS_MAX
-    while (ready := _ready(api, spec.name)[1]) < spec.nodes:
+    while (ready := sum(_nodes(api, f"{LABEL}={spec.name}").values())) < spec.nodes:
         if time.monotonic() > end:
             raise CommandError(f"timed out (after {WAIT_SECONDS_MAX:.0f} s): {ready} of {spec.nodes} nodes are ready")
         time.sleep(POLL_SECONDS)
     progress.done(f'fleet "{spec.name}" has {spec.nodes} node(s), all ready')
 
 
-def _ready(api: Api, fleet: str) -> tuple[int, int]:
-    """(nodes, ready ones)"""
-    nodes = api.get(f"/api/v1/nodes?labelSelector={LABEL}%3D{fleet}")["items"]
-    ready = [node for node in nodes for entry in node["status"].get("conditions", ()) if _is_ready(entry)]
-    return len(nodes), len(ready)
+def _selected(labels: dict[str, str]) -> str:
+    """Those that are no fleet's own."""
+    return ",".join([f"!{LABEL}", *(f"{key}={value}" for key, value in labels.items())])
+
+
+def _nodes(api: Api, selector: str) -> dict[str, bool]:
+    """Name -> whether it is ready."""
+    selector = quote(selector, safe="")
+    nodes = api.get(f"/api/v1/nodes?labelSelector={selector}")["items"]
+    return {
+        node["metadata"]["name"]: any(_is_ready(entry) for entry in node["status"].get("conditions", ()))
+        for node in nodes
+    }
 
 
 def _is_ready(condition: dict[str, Any]) -> bool:
@@ -150,21 +181,33 @@ def _with_files(content: Any, filename: str) -> Any:
     ):
         for item in items:
             if isinstance(item, dict) and named in item:
+                if field in item:
+                    raise CommandError(f"{filename}: {named} and {field} exclude each other")
                 item[field] = _text(folder / str(item.pop(named)))
     return content
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: {error}") from error
+        # Spreadsheets begin with a byte order mark.
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path}: is no text in UTF-8 ({error.reason})") from error
 
 
 def _spec_of(body: dict[str, Any]) -> FleetSpec:
+    try:
+        return read_fleet(_content(body))
+    except InvalidFleet as error:
+        raise CommandError(f"{body['metadata']['name']}: {error}") from error
+
+
+def _content(body: dict[str, Any]) -> Any:
     """Of a ConfigMap, which somebody may have edited. Raises CommandError."""
     try:
-        return _checked(json.loads(body["data"][FILE_KEY]))
+        return json.loads(body["data"][FILE_KEY])
     except (KeyError, TypeError, ValueError) as error:
         raise CommandError(f"{body['metadata']['name']}: {error}") from error
 
@@ -176,14 +219,18 @@ def _checked(content: Any) -> FleetSpec:
         raise CommandError(str(error)) from error
 
 
-def _api(arguments: argparse.Namespace) -> Api:
+def _described(account: Account, name: str) -> dict[str, Any]:
     from twinplane.cli.eksctl import cluster
 
-    access = region_access(arguments.data_dir)
-    described = cluster.describe(account_of(access), arguments.cluster)
+    described = cluster.describe(account, name)
     if described is None:
-        raise CommandError(f"No cluster found for name: {arguments.cluster}.")
-    return Api(described, access_token(access, arguments.cluster, time.time()))
+        raise CommandError(f"No cluster found for name: {name}.")
+    return described
+
+
+def _api(arguments: argparse.Namespace) -> Api:
+    access = region_access(arguments.data_dir)
+    return api_of(access, _described(account_of(access), arguments.cluster))
 
 
 def _delete_arguments(parser: argparse.ArgumentParser) -> None:
@@ -209,18 +256,30 @@ def _get(arguments: argparse.Namespace) -> None:
     api = _api(arguments)
     found = api.get(f"{CONFIG_MAPS}?labelSelector={LABEL}")["items"]
     if arguments.output != "table":
-        print_document([json.loads(body["data"][FILE_KEY]) for body in found], arguments.output)
+        print_document([_content(body) for body in found], arguments.output)
         return
-    rows = []
+    rows: list[tuple[str, int, int, int, str, str]] = []
     for body in found:
-        spec = _spec_of(body)
-        there, ready = _ready(api, spec.name)
-        active = [failure.kind for failure in _failures(body) if failure.active(time.time())]
-        rows.append((spec.name, spec.nodes, there, ready, str(spec.cidr), ", ".join(active) or "none"))
+        try:
+            rows.append(_row(api, body))
+        except CommandError as error:
+            # Somebody edited it; the others are as they are.
+            print(f"Error: {error}", file=sys.stderr)
     if rows:
         print_table(("NAME", "DESIRED", "NODES", "READY", "CIDR", "FAILURES"), rows)
-    else:
+    elif not found:
         print("No fleets found")
+
+
+def _row(api: Api, body: dict[str, Any]) -> tuple[str, int, int, int, str, str]:
+    spec = _spec_of(body)
+    nodes = _nodes(api, f"{LABEL}={spec.name}")
+    for group in spec.groups:
+        if group.node_selector is not None:
+            nodes |= _nodes(api, _selected(group.node_selector))
+    active = [failure.kind for failure in _failures(body) if failure.active(time.time())]
+    cidr, failures = str(spec.cidr or "<none>"), ", ".join(active) or "none"
+    return spec.name, spec.nodes, len(nodes), sum(nodes.values()), cidr, failures
 
 
 def _get_arguments(parser: argparse.ArgumentParser) -> None:
@@ -229,7 +288,10 @@ def _get_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _failures(body: dict[str, Any]) -> list[Failure]:
-    return [read_stored(item) for item in json.loads(body["data"].get(FAILURES_KEY) or "[]")]
+    try:
+        return list(each(read_stored)(json.loads(body["data"].get(FAILURES_KEY) or "[]"), FAILURES_KEY))
+    except ValueError as error:
+        raise CommandError(f"{body['metadata']['name']}: {error}") from error
 
 
 def _injected(body: dict[str, Any], now: float) -> list[Failure]:

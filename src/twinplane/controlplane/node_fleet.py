@@ -22,6 +22,7 @@ _RIGHTS = (
     ("", "events", "create patch"),
     ("coordination.k8s.io", "leases", "create get patch update"),
     ("discovery.k8s.io", "endpointslices", "list watch"),
+    ("storage.k8s.io", "csinodes", "create get patch"),
 )
 
 

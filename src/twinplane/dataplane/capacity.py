@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from twinplane.dataplane.csi_node import volume_limit
+
 MEBIBYTE = 1024 * 1024
 DISK_BYTES = 20 * 1024**3
 DISK_USABLE_SHARE = 0.9942
@@ -21,7 +23,6 @@ MEMORY_SEEN_SHARE = 0.965
 CPU_RESERVED_STEPS = ((1, 60), (1, 10), (2, 5))
 """(cores, thousandths of a core reserved of each), then `CPU_RESERVED_REST` quarter-thousandths."""
 CPU_RESERVED_REST = 2.5
-ATTACHABLE_VOLUMES = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class InstanceType:
     addresses_per_interface: int
     architecture: str
     """As EC2 says: x86_64 or arm64."""
+    volumes: int
+    """Of claims, that the EBS CSI driver lets a node have that starts with one interface."""
 
     @property
     def kubernetes_architecture(self) -> str:
@@ -47,6 +50,7 @@ def parse_instance_type(name: str, facts: dict[str, Any]) -> InstanceType:
         interfaces=int(facts["enis"]),
         addresses_per_interface=int(facts["ipv4PerEni"]),
         architecture=str(facts["architecture"]),
+        volumes=volume_limit(facts),
     )
 
 

@@ -77,9 +77,28 @@ def test_logs_travel_with_the_file(tmp_path: Path) -> None:
     assert cycle.stages.log == ("loading", "ready")
 
 
-def test_missing_trace(tmp_path: Path) -> None:
+def test_traces_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    (tmp_path / "day.csv").write_text("\ufeffseconds, cpu, memory\r\n0, 100m, 1Gi\r\n")
     body = fleet(usage={"models": {"day": {"kind": "trace", "file": "day.csv"}}})
-    with pytest.raises(CommandError, match=r"day\.csv"):
+    content = command._with_files(body, str(tmp_path / "fleet.yaml"))
+    assert set(command._checked(content).models) == {"day"}
+
+
+@pytest.mark.parametrize(
+    ("given", "content", "sentence"),
+    [
+        ({}, None, r"day\.csv: No such file or directory$"),
+        ({}, b"\xff\xfe\x00", r"day\.csv: is no text in UTF-8"),
+        ({"csv": "seconds,cpu,memory"}, b"", "file and csv exclude each other"),
+    ],
+)
+def test_traces_that_cannot_be_read(
+    given: dict[str, str], content: bytes | None, sentence: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "day.csv").write_bytes(content)
+    body = fleet(usage={"models": {"day": {"kind": "trace", "file": "day.csv", **given}}})
+    with pytest.raises(CommandError, match=sentence):
         command._with_files(body, str(tmp_path / "fleet.yaml"))
 
 

@@ -177,6 +177,21 @@ async def test_a_volume_is_made_with_the_attributes_of_its_claim() -> None:
         assert volumes(world)[0]["spec"]["volumeAttributesClassName"] == "fast"
 
 
+async def test_a_volume_of_a_simulated_node_has_grown_when_ec2_says_so() -> None:
+    async with running() as world:
+        await prepared(world)
+        labels = {"twinplane.io/simulated": "true"}
+        driver = {"name": ebs.DRIVER}
+        world.cluster.seed(CSI_NODES, {"metadata": {"name": "n1", "labels": labels}, "spec": {"drivers": [driver]}})
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim(**{SELECTED_NODE: "n1"}))
+        await world.until(lambda: volumes(world))
+        status = {"status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", status, "shop", subresource="status")
+        spec = {"volumeName": name_of(volumes(world)[0]), "resources": {"requests": {"storage": "5Gi"}}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data", {"spec": spec}, "shop")
+        await world.until(lambda: "VolumeResizeSuccessful" in world.events.reasons)
+
+
 async def test_a_mounted_volume_grows_on_its_node() -> None:
     async with running() as world:
         await prepared(world)

@@ -15,7 +15,7 @@ from twinplane.dataplane.simulation.pod_spec import qos_class
 from twinplane.dataplane.simulation.pod_status import full_image, image_id
 from twinplane.dataplane.userdata import NodeSettings, node_settings
 
-M5_LARGE = InstanceType("m5.large", 2, 8192, 3, 10, "x86_64")
+M5_LARGE = InstanceType("m5.large", 2, 8192, 3, 10, "x86_64", 26)
 
 
 def test_node_config_in_mime() -> None:
@@ -46,7 +46,7 @@ def test_capacity_of_m5_large() -> None:
 
 @pytest.mark.parametrize(("vcpus", "milli"), [(1, 940), (2, 1930), (4, 3920), (8, 7910), (96, 95690)])
 def test_reserved_cpu(vcpus: int, milli: int) -> None:
-    kind = InstanceType("x", vcpus, 1024, 2, 2, "arm64")
+    kind = InstanceType("x", vcpus, 1024, 2, 2, "arm64", 26)
     assert allocatable(kind, 8)["cpu"] == f"{milli}m"
 
 

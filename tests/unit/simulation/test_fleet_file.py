@@ -72,6 +72,10 @@ def test_groups_take_turns_in_zones() -> None:
         (fleet(groups=[GROUP, GROUP]), "spec.groups: general is there twice"),
         (fleet(groups=[GROUP | {"count": -1}]), "spec.groups[0].count: must be a whole number"),
         (fleet(groups=[GROUP | {"count": 10**9}]), "nodes are more than"),
+        (fleet(groups=[GROUP | {"annotations": {"a b": "x"}}]), "groups[0].annotations: 'a b' is no key such as team"),
+        (fleet(groups=[GROUP | {"capacity": {"a b": 1}}]), "groups[0].capacity: 'a b' is no key such as team"),
+        (fleet(groups=[GROUP | {"taints": [{"key": "x", "effect": "NoSchedule"}] * 2}]), "taints: one is there twice"),
+        (fleet(groups=[GROUP | {"volumesPerNode": 1001}]), "spec.groups[0].volumesPerNode: at most 1000"),
         (fleet(groups=[GROUP | {"zones": []}]), "spec.groups[0].zones: at least one zone"),
         (fleet(groups=[GROUP | {"instanceType": "big"}]), "'big' is no instance type"),
         (fleet(groups=[GROUP | {"usage": "x"}]), "spec.groups[0].usage: there is no usage model 'x'"),
@@ -88,9 +92,9 @@ def test_groups_take_turns_in_zones() -> None:
         (fleet(failures=[{"kind": "nodeCondition", "for": 9, "status": "Bad"}]), "status: must be one of True, False"),
         (fleet(groups=[GROUP | {"capacity": {"x/y": "much"}}]), "groups[0].capacity.x/y: 'much' is no quantity"),
         (fleet(groups=[GROUP | {"capacity": {"pods": 5}}]), "how many pods there may be is podsPerNode"),
-        (fleet(groups=[GROUP | {"labels": {"te am": "x"}}]), "groups[0].labels: 'te am' is no key of a label"),
+        (fleet(groups=[GROUP | {"labels": {"te am": "x"}}]), "groups[0].labels: 'te am' is no key such as"),
         (fleet(groups=[GROUP | {"labels": {"team": "a b"}}]), "groups[0].labels.team: 'a b' must be at most 63"),
-        (fleet(groups=[GROUP | {"labels": {"Ex_ample/x": "a"}}]), "'Ex_ample/x' is no key of a label"),
+        (fleet(groups=[GROUP | {"labels": {"Ex_ample/x": "a"}}]), "'Ex_ample/x' is no key such as"),
         (fleet(groups=[GROUP | {"zones": ["us west"]}]), "spec.groups[0].zones[0]: 'us west' must be"),
         (fleet(groups=[GROUP | {"taints": [{"key": "?", "effect": "NoSchedule"}]}]), "taints[0].key: '?' is no key"),
         (fleet(lifeCycles=[{"log": "x\n" * 501}]), "spec.lifeCycles[0].log: 501 lines are more than 500"),
@@ -134,7 +138,7 @@ def test_failures_have_an_end() -> None:
     assert [node_fault([failure], node(0), now).silent for now in (9, 10, 19.9, 20)] == [False, True, True, False]
     assert not node_fault([failure], node(1), 15).silent
     assert [next_change([failure], now) for now in (0, 10, 20)] == [10, 20, None]
-    assert read_stored(stored(failure)) == failure
+    assert read_stored(stored(failure), "failures") == failure
 
 
 def test_flapping_nodes_turn() -> None:

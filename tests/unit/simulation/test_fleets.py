@@ -12,7 +12,7 @@ from twinplane.dataplane.simulation.fleet.failures import Failure, stored
 from twinplane.dataplane.simulation.process import Simulation
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.meta import time_of
-from twinplane.kubeclient.resources import CONFIG_MAPS, LEASES, NODES, PODS
+from twinplane.kubeclient.resources import CONFIG_MAPS, CSI_NODES, LEASES, NODES, PODS
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
 FIRST = "demo-general-0"
@@ -74,6 +74,44 @@ async def test_config_map_becomes_nodes(clock: VirtualClock) -> None:
         assert world.pod()["status"]["podIP"] == "100.64.0.5"
         assert condition(world.pod(), "Ready") == "True"
         assert simulation.pods.by_address("100.64.0.5") is not None
+
+
+def drivers(world: World, name: str = FIRST) -> list[dict[str, Any]]:
+    found = world.cluster.object(CSI_NODES, name)
+    assert found is not None
+    owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node(world, name)["metadata"]["uid"]}
+    assert found["metadata"]["ownerReferences"] == [owner]
+    own: list[dict[str, Any]] = found["spec"]["drivers"]
+    return own
+
+
+@virtual_time
+async def test_nodes_say_how_many_volumes_they_take(clock: VirtualClock) -> None:
+    world = World.new(clock)
+    async with world.running():
+        await apply(world, fleet())
+        await asyncio.sleep(1)
+        (driver,) = drivers(world)
+        assert (driver["name"], driver["nodeID"]) == ("ebs.csi.aws.com", "demo/general-0")
+        assert driver["allocatable"] == {"count": 26}
+        labels = node(world)["metadata"]["labels"]
+        assert {key: labels[key] for key in driver["topologyKeys"]} == {
+            "kubernetes.io/os": "linux",
+            "topology.ebs.csi.aws.com/zone": "us-west-2a",
+            "topology.kubernetes.io/zone": "us-west-2a",
+        }
+        other = {"name": "other", "nodeID": "x", "topologyKeys": None}
+        await world.cluster.patch(CSI_NODES, FIRST, {"spec": {"drivers": [driver, other]}})
+        await apply(world, fleet(groups=[group(volumesPerNode=3)]))
+        await asyncio.sleep(1)
+        assert drivers(world) == [driver | {"allocatable": {"count": 3}}, other]
+        before = world.cluster.revision
+    async with world.running():
+        await asyncio.sleep(1)
+        assert [driver["name"] for driver in drivers(world)] == ["ebs.csi.aws.com", "other"]
+        found = world.cluster.object(CSI_NODES, FIRST)
+        assert found is not None
+        assert int(found["metadata"]["resourceVersion"]) < before
 
 
 @virtual_time

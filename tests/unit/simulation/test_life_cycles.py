@@ -114,6 +114,9 @@ async def test_an_annotation_that_is_wrong_is_told_and_left_out(clock: VirtualCl
         second, first = sorted(world.events("InvalidStages"), key=len, reverse=True)
         assert first == f"{STAGES}: unknown field pul"
         assert "line 1, column" in second
+        await world.create(pod("twin", node=NODE, annotations={STAGES: "{pul: {seconds: 3}}"}))
+        await asyncio.sleep(2)
+        assert world.events("InvalidStages").count(first) == 2, "each pod says so"
 
 
 @virtual_time
@@ -225,8 +228,8 @@ async def test_a_pod_is_resized_in_place(clock: VirtualClock) -> None:
         assert container(world)["restartCount"] == 1
         await resize(world, {"cpu": "100"})
         assert pending(world) == (
-            "Infeasible",
-            "Node didn't have enough capacity: cpu, requested: 100000, capacity: 1930",
+            "Deferred",
+            "Node didn't have enough resource: cpu, requested: 100000, used: 1000, capacity: 1930",
         )
         await resize(world, {"cpu": "1200m"})
         assert pending(world)[0] == "Deferred"
@@ -237,8 +240,42 @@ async def test_a_pod_is_resized_in_place(clock: VirtualClock) -> None:
         assert container(world)["allocatedResources"] == {"cpu": "1200m"}
 
 
-async def resize(world: World, requests: dict[str, str]) -> None:
-    body = deepcopy(world.pod())
+@virtual_time
+async def test_deferred_resizes_are_made_in_order(clock: VirtualClock) -> None:
+    """Upstream's `pod-resize-retry-deferred-test-2`, with one that shrinks as the node's last room."""
+    world = World.new(clock)
+    async with world.running():
+        await apply(world, fleet())
+        await asyncio.sleep(1)
+        for name, requests, priority, qos in (
+            ("large", {"cpu": "1200m"}, 0, "Burstable"),
+            ("important", {"cpu": "100m"}, 1000, "Burstable"),
+            ("guaranteed", {"cpu": "100m"}, 0, "Guaranteed"),
+            ("early", {"cpu": "100m"}, 0, "Burstable"),
+            ("late", {"cpu": "100m"}, 0, "Burstable"),
+        ):
+            made = pod(name, node=FIRST)
+            made["spec"]["containers"][0]["resources"] = {"requests": requests}
+            made["spec"]["priority"] = priority
+            made["status"] = {"qosClass": qos}
+            await world.create(made)
+        await asyncio.sleep(1)
+        order = ["early", "guaranteed", "important", "late"]
+        for name in order:
+            await resize(world, {"cpu": "1200m"}, name)
+        assert [condition(world.pod(name), "PodResizePending") for name in order] == ["True"] * 4
+        await resize(world, {"cpu": "200m"}, "large")
+        for name in ("important", "guaranteed", "early", "late"):
+            still = [other for other in order if condition(world.pod(other), "PodResizePending") == "True"]
+            assert name not in still
+            assert len(still) == len(order) - 1
+            order.remove(name)
+            await world.cluster.delete(PODS, name, "default")
+            await asyncio.sleep(2)
+
+
+async def resize(world: World, requests: dict[str, str], name: str = "web") -> None:
+    body = deepcopy(world.pod(name))
     body["spec"]["containers"][0]["resources"] = {"requests": requests}
     await world.cluster.update(PODS, body, subresource="resize")
     await asyncio.sleep(1)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from twinplane.clock import SystemClock
+from twinplane.dataplane.csi_node import volume_limit
 from twinplane.dataplane.kubelet.contract import VolumeNotReady
 from twinplane.dataplane.volumes.contract import Node
 from twinplane.dataplane.volumes.ebs import disk_of
-from twinplane.dataplane.volumes.registration import register, volume_limit
+from twinplane.dataplane.volumes.registration import register
 from twinplane.dataplane.volumes.volumes import Volumes
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.resources import (
@@ -144,4 +145,5 @@ async def test_registration(tmp_path: Path) -> None:
     assert body is not None
     assert body["metadata"]["labels"] == {"topology.ebs.csi.aws.com/zone": "us-west-2a"}
     assert body["metadata"]["annotations"] == {"csi.volume.kubernetes.io/nodeid": '{"ebs.csi.aws.com":"i-1"}'}
-    assert [verb for verb, _, _ in cluster.writes] == ["update", "create", "update"], "nothing is written twice"
+    changed = [resource for verb, resource, _ in cluster.writes if verb == "update"]
+    assert changed == [NODES, CSI_NODES], "nothing is written twice"

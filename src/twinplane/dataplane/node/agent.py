@@ -22,6 +22,7 @@ import orjson
 
 from twinplane.clock import Clock, SystemClock
 from twinplane.dataplane.aws import AwsError, HttpAws
+from twinplane.dataplane.csi_node import volume_limit
 from twinplane.dataplane.kubelet.eviction.eviction import Eviction
 from twinplane.dataplane.kubelet.garbage.collection import GarbageCollection
 from twinplane.dataplane.kubelet.images.ecr import EcrCredentials
@@ -42,7 +43,7 @@ from twinplane.dataplane.node.contract import CONTAINERD_SOCKET, CREDENTIALS_FIL
 from twinplane.dataplane.runtime.contract import Runtime
 from twinplane.dataplane.runtime.cri import CriRuntime
 from twinplane.dataplane.volumes.contract import Node as VolumeNode
-from twinplane.dataplane.volumes.registration import attached_interfaces, register, volume_limit
+from twinplane.dataplane.volumes.registration import attached_interfaces, register
 from twinplane.dataplane.volumes.volumes import Volumes
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError

@@ -11,6 +11,9 @@ from twinplane.dataplane.simulation.pod_spec import ContainerSpec, PodSpec
 from twinplane.dataplane.simulation.process_outcome import FOREVER, KILLED
 from twinplane.dataplane.simulation.stages import Delay, Stages
 
+RESTARTING_ALL = "RestartingAllContainers"
+RESTARTING_ALL_MESSAGE = "The container is removed because RestartAllContainers in place"
+
 
 @dataclass(slots=True)
 class Exit:
@@ -68,6 +71,14 @@ class ContainerLife:
     def ever_started(self) -> bool:
         return self.running or self.last is not None
 
+    def reset(self, now: float) -> None:
+        """Killed and taken away, to begin anew with the whole pod; what it went through before does not count."""
+        if self.ever_started:
+            self.last = Exit(KILLED, RESTARTING_ALL, self.started_at, now, self.container_id, RESTARTING_ALL_MESSAGE)
+        self.step, self.ready, self.revived = "waiting", False, False
+        self.due = self.ready_at = self.exit_at = self.unhealthy_at = None
+        self.crashes = self.pull_failures = 0
+
     def stop(self, now: float, deadline: float, seconds: float) -> None:
         """SIGTERM; `seconds` is how long the process takes, beside what its preStop hook does."""
         whole = self.spec.stop_seconds + seconds
@@ -81,9 +92,7 @@ def run_seconds(
     pod: PodSpec, container: ContainerSpec, stages: Stages, fault: PodFault, random: Random
 ) -> float | None:
     """From a container's start to its end; None for one that runs until it is stopped."""
-    if container.kind == "sidecar":
-        return None
-    if container.kind == "ephemeral":
+    if container.kind in ("sidecar", "ephemeral"):
         return _process_seconds(container, None, stages, random)
     if container.kind == "init":
         if _init_fails(container, stages):
@@ -138,7 +147,7 @@ def restarts(pod: PodSpec, container: ContainerSpec, code: int) -> bool:
         return False
     if container.kind == "sidecar":
         return True
-    if any(rule.matches(code) for rule in container.restart_rules):
+    if container.rule_after(code) is not None:
         return True
     policy = container.restart_policy or pod.restart_policy
     if policy == "Always":

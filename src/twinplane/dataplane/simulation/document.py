@@ -44,9 +44,9 @@ class Fields:
         found = self.optional(name, read)
         return default if found is None else found
 
-    def done(self) -> None:
+    def done(self, refusal: str = "unknown field") -> None:
         if self._left:
-            raise InvalidFleet(f"{self.place}: unknown field {', '.join(sorted(map(str, self._left)))}")
+            raise InvalidFleet(f"{self.place}: {refusal} {', '.join(sorted(map(str, self._left)))}")
 
 
 def text(value: object, place: str) -> str:
@@ -103,11 +103,16 @@ def node_labels(value: object, place: str) -> dict[str, str]:
     return found
 
 
+def node_annotations(value: object, place: str) -> dict[str, str]:
+    """As `labels`, with keys that the API server takes."""
+    return {label_key(key, place): item for key, item in labels(value, place).items()}
+
+
 def label_key(value: object, place: str) -> str:
     found = text(value, place)
     prefix, _, short = found.rpartition("/")
     if not _LABEL.fullmatch(short) or ("/" in found and not _DOMAIN.fullmatch(prefix)):
-        raise InvalidFleet(f"{place}: {found!r} is no key of a label such as team or example.com/team")
+        raise InvalidFleet(f"{place}: {found!r} is no key such as team or example.com/team")
     return found
 
 

@@ -80,7 +80,7 @@ class Directory:
         if pod is not None:
             return PodTarget(pod, endpoint.port) if listens(pod, endpoint.port) else None
         node = self._nodes.at(endpoint.vpc, endpoint.address)
-        if node is None:
+        if node is None or node.silent:
             return None
         for pod in self._pods.on_node(node.name):
             port = _host_port(pod, endpoint.port)

@@ -1,19 +1,22 @@
 """Whether a node takes a pod that was bound to it: the kubelet's own last check.
 
 Pods of a DaemonSet or with `nodeName` set by hand never met the scheduler; the node refuses what it cannot hold, and
-the pod fails with a reason such as OutOfpods or NodePorts. Messages: kubelet `lifecycle.InsufficientResourceError` and
-`PredicateFailureError`.
+the pod fails with a reason such as OutOfpods or NodePorts. Messages: kubelet `lifecycle.InsufficientResourceError`,
+`PredicateFailureError` and the eviction manager's `Admit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.quantity import milli, whole
 
 ANY_ADDRESS = "0.0.0.0"
+CRITICAL_PRIORITY = 2_000_000_000
+PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
+MEMORY_TAINT = "node.kubernetes.io/memory-pressure"
 
 
 class HostPort(NamedTuple):
@@ -58,6 +61,30 @@ def refusal(
         if amount and used + amount > there:
             return _out_of(name, amount, used, there)
     return None
+
+
+def is_critical(body: Object) -> bool:
+    """For the system: the kubelet takes it under any pressure, and does not evict it."""
+    return (body["spec"].get("priority") or 0) >= CRITICAL_PRIORITY
+
+
+def under_pressure(body: Object, qos_class: str, conditions: Collection[str]) -> Refusal | None:
+    """`conditions` of the node are bad. Memory alone keeps away only who asks for none and does not tolerate that."""
+    found = [name for name in PRESSURES if name in conditions]
+    if not found or is_critical(body):
+        return None
+    if found == ["MemoryPressure"] and (qos_class != "BestEffort" or _tolerates_memory_pressure(body)):
+        return None
+    return Refusal("Evicted", f"The node had condition: [{' '.join(found)}]. ")
+
+
+def _tolerates_memory_pressure(body: Object) -> bool:
+    return any(
+        (item.get("key") or MEMORY_TAINT) == MEMORY_TAINT
+        and (item.get("effect") or "NoSchedule") == "NoSchedule"
+        and (item.get("operator") == "Exists" or not item.get("value"))
+        for item in body["spec"].get("tolerations") or ()
+    )
 
 
 def port_conflict(body: Object, others: Iterable[Object]) -> Refusal | None:

@@ -117,6 +117,8 @@ class KubeletApi:
         pod = self._pods.find(namespace, name)
         if pod is None:
             return web.Response(status=404, text=f'pod "{name}" not found')
+        if pod.node.silent:
+            return web.Response(status=503, text=f'node "{pod.node.name}" is lost')
         try:
             options = log_options(request.query, self._clock.now())
         except ValueError as error:

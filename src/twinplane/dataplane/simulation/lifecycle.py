@@ -119,7 +119,8 @@ class PodLife:
 
     def evict(self, now: float, resource: str) -> None:
         """For want of a resource of the node."""
-        self.fail(now, PodFailure("Evicted", EVICTED.format(resource=resource), disrupted=True), 0.0)
+        if not self.spec.critical:
+            self.fail(now, PodFailure("Evicted", EVICTED.format(resource=resource), disrupted=True), 0.0)
 
     def _end(self, now: float, grace_seconds: float) -> None:
         self.stop_by = min(self.stop_by, now + grace_seconds)
@@ -223,6 +224,9 @@ class PodLife:
 
     @property
     def initialized(self) -> bool:
+        """Init containers are done and sidecars run, or were once."""
+        if self._only_main or any(life.ever_started for life in self.containers if life.spec.kind == "main"):
+            return True
         return all(self._is_past(life) for life in self.containers if life.spec.kind in ("init", "sidecar"))
 
     @property
@@ -241,9 +245,11 @@ class PodLife:
         if self._init_failed or (self.failed is not None and self.stopped):
             return "Failed"
         main = [life for life in self.containers if life.spec.kind == "main"]
-        if not self.ending and (not self.initialized or not all(life.ever_started for life in main)):
+        over = self.ending and self.stopped
+        if not over and (not self.initialized or not all(life.ever_started for life in main)):
             return "Pending"
-        if all(life.step == "done" for life in main):
+        sidecars = not self._only_main and any(life.running for life in self.containers if life.spec.kind == "sidecar")
+        if all(life.step == "done" for life in main) and not sidecars:
             return "Succeeded" if all(life.succeeded for life in main) else "Failed"
         return "Running"
 
@@ -254,7 +260,7 @@ class PodLife:
     @staticmethod
     def _is_past(life: ContainerLife) -> bool:
         """An init container that lets the next one start."""
-        return life.ever_started if life.spec.kind == "sidecar" else life.succeeded
+        return life.running if life.spec.kind == "sidecar" else life.succeeded
 
     # -- the machine ---------------------------------------------------------------------------------------------
 
@@ -290,8 +296,8 @@ class PodLife:
                 self._create(life, now)
 
     def _start_in_order(self, now: float) -> None:
+        self._stop_sidecars(now)
         if self._init_failed:
-            self._stop_sidecars(now)
             return
         for life in self.containers:
             if life.spec.kind == "ephemeral" and life.step == "waiting":
@@ -306,7 +312,6 @@ class PodLife:
         for life in self.containers:
             if life.spec.kind == "main" and life.step == "waiting":
                 self._create(life, now)
-        self._stop_sidecars(now)
 
     def _stop_sidecars(self, now: float) -> None:
         """Once nothing else runs any more: the last one first, each when the one behind it has stopped."""
@@ -318,6 +323,8 @@ class PodLife:
         for life in self.containers:
             if life.spec.kind == "ephemeral" and life.step == "running":
                 self._stop(life, now)
+            elif life.spec.kind == "sidecar" and not life.running:
+                life.step, life.due = "done", None
         if any(life.running for life in self.containers if life.spec.kind in ("main", "init")):
             return
         sidecars = (life for life in reversed(self.containers) if life.spec.kind == "sidecar" and life.running)
@@ -412,6 +419,10 @@ class PodLife:
         if told_to or self.ending or not (life.revived or restarts(self.spec, life.spec, code)):
             life.step, life.due = "done", None
             return
+        rule = life.spec.rule_after(code) if not life.revived else None
+        if rule is not None and rule.everything:
+            self._reset(now, life)
+            return
         life.revived = False
         if now - life.started_at >= self.stages.restart_backoff.reset_after:
             life.crashes = 0
@@ -421,6 +432,14 @@ class PodLife:
         life.step, life.due = "backoff", now + pause
         if pause:
             self._tell("restartBackoff", life)
+
+    def _reset(self, now: float, cause: ContainerLife) -> None:
+        """In place: what runs is killed at once, and the pod begins anew with its init containers."""
+        for life in self.containers:
+            if life.spec.kind != "ephemeral":
+                if life.running and life is not cause:
+                    self._tell("killing", life)
+                life.reset(now)
 
     def _tell(self, event: str, life: ContainerLife | None, **more: object) -> str:
         text = self.stages.events[event]

@@ -16,6 +16,7 @@ from typing import Any
 
 from twinplane.clock import rfc3339
 from twinplane.dataplane.capacity import InstanceType, allocatable, capacity, default_max_pods
+from twinplane.dataplane.csi_node import DRIVER, NODE_ID, SIMULATED, ZONE, csi_node
 from twinplane.dataplane.node_records import (
     CONDITIONS,
     KUBELET_ENDPOINT_ANNOTATION,
@@ -72,7 +73,13 @@ class NodeSpec:
 
     @property
     def max_pods(self) -> int:
-        return self.settings.max_pods or default_max_pods(self.kind)
+        own = self.settings.max_pods
+        return default_max_pods(self.kind) if own is None else own
+
+    @property
+    def max_volumes(self) -> int:
+        own = self.instance.volumes if isinstance(self.instance, FleetInstance) else None
+        return self.kind.volumes if own is None else own
 
 
 def node_object(spec: NodeSpec, now: float) -> Object:
@@ -97,6 +104,7 @@ def node_annotations(spec: NodeSpec) -> dict[str, str]:
     return {
         **own,
         "alpha.kubernetes.io/provided-node-ip": spec.instance.private_ip,
+        NODE_ID: f'{{"{DRIVER}":"{spec.instance.instance_id}"}}',
         "volumes.kubernetes.io/controller-managed-attach-detach": "true",
         KUBELET_ENDPOINT_ANNOTATION: spec.kubelet_endpoint,
     }
@@ -111,7 +119,14 @@ def node_labels(spec: NodeSpec) -> dict[str, str]:
         zone=spec.instance.availability_zone,
         zone_id=spec.zone_id,
     )
-    return base | spec.settings.labels
+    return base | {ZONE: spec.instance.availability_zone} | spec.settings.labels
+
+
+def node_volumes(spec: NodeSpec, uid: str) -> Object:
+    """The CSINode, as the kubelet and the EBS CSI driver of an EC2 instance make it."""
+    body = csi_node(spec.name, uid, spec.instance.instance_id, spec.max_volumes)
+    body["metadata"]["labels"] = {SIMULATED: "true"}
+    return body
 
 
 def node_status(

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote
 
 from twinplane.dataplane.aws import AwsError
 from twinplane.dataplane.capacity import InstanceType, parse_instance_type
+from twinplane.dataplane.csi_node import publish
 from twinplane.dataplane.node_records import LEASE_NAMESPACE, allocatable_change, lease_object, lease_spec
-from twinplane.dataplane.simulation.fleet.failures import NO_NODE_FAULT, NodeFault
+from twinplane.dataplane.simulation.fleet.failures import NO_NODE_FAULT, NodeFacts, NodeFault
 from twinplane.dataplane.simulation.fleet.member import PROVIDER, FleetInstance
 from twinplane.dataplane.simulation.instances import Instance
 from twinplane.dataplane.simulation.node_object import (
@@ -26,6 +27,7 @@ from twinplane.dataplane.simulation.node_object import (
     node_labels,
     node_object,
     node_status,
+    node_volumes,
 )
 from twinplane.dataplane.simulation.outbox import Outbox
 from twinplane.dataplane.simulation.runtime import STRATEGIC, Runtime
@@ -33,7 +35,7 @@ from twinplane.dataplane.simulation.timers import Timers
 from twinplane.dataplane.userdata import node_settings
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.meta import condition_of, time_of, uid_of
+from twinplane.kubeclient.meta import condition_of, labels_of, time_of, uid_of
 from twinplane.kubeclient.resources import LEASES, NODES
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,10 @@ class SimulatedNode:
     """What must change of its extended resources, for the next status."""
     images: set[str] = field(default_factory=set)
     lease_known: bool = False
+    facts: NodeFacts | None = None
+    """Which fleet it is of, or is selected by."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the Node, as far as groups of fleets may select by them."""
     fault: NodeFault = NO_NODE_FAULT
     turned: dict[str, float] = field(default_factory=dict)
     """When conditions other than Ready began or ceased to be bad."""
@@ -90,12 +96,17 @@ class SimulatedNode:
         return self.fault.silent
 
     @property
+    def bad_conditions(self) -> tuple[str, ...]:
+        """What it reports besides Ready that is not as it should be."""
+        return tuple(item.type for item in self.fault.conditions if item.type != "Ready" and item.status == "True")
+
+    @property
     def name(self) -> str:
         return self.spec.name
 
 
 class Task(NamedTuple):
-    """boot, register, lease or status; of one instance."""
+    """boot, register, lease, status or volumes; of one instance."""
 
     what: str
     instance_id: str
@@ -111,8 +122,15 @@ class NodeFleet:
         up: Callable[[SimulatedNode], None],
         down: Callable[[SimulatedNode], None],
         back: Callable[[SimulatedNode], None],
+        *,
+        facts: Callable[[str, str, Mapping[str, str]], NodeFacts | None] = lambda name, zone, labels: None,
+        fault: Callable[[NodeFacts | None], NodeFault] = lambda facts: NO_NODE_FAULT,
     ) -> None:
-        """`back` is told of nodes that were silent for a while."""
+        """`back` is told of nodes that were silent for a while.
+
+        `facts` says, of name, zone and labels of a node that is no fleet's own, which group of a fleet selects it, and
+        `fault` what is wrong with a node now.
+        """
         clock = runtime.clock
         self._client = runtime.client
         self._aws = runtime.aws
@@ -122,10 +140,10 @@ class NodeFleet:
         self._up = up
         self._down = down
         self._back = back
+        self._facts = facts
+        self._fault = fault
         self._instances: dict[str, Instance] = {}
         self._nodes: dict[str, SimulatedNode] = {}
-        self._faults: dict[str, NodeFault] = {}
-        """Of instances that have one."""
         self._by_name: dict[str, SimulatedNode] = {}
         self._by_address: dict[tuple[str, str], SimulatedNode] = {}
         self._kinds: dict[str, InstanceType] = {}
@@ -137,6 +155,7 @@ class NodeFleet:
             "register": self._register,
             "lease": self._renew,
             "status": self._report,
+            "volumes": self._publish,
         }
 
     async def run(self) -> None:
@@ -195,14 +214,16 @@ class NodeFleet:
         if instance_id in self._instances:
             self._stop(instance_id)
 
-    def set_fault(self, instance_id: str, fault: NodeFault) -> None:
-        before = self._faults.pop(instance_id, NO_NODE_FAULT)
-        if fault != NO_NODE_FAULT:
-            self._faults[instance_id] = fault
-        node = self._nodes.get(instance_id)
-        if node is None or fault == before:
-            return
-        now = self._clock.now()
+    def fleets_changed(self) -> None:
+        """Fleets are others, failures have begun or ended, or a node has other labels."""
+        for node in self._nodes.values():
+            node.facts = self._facts_of(node.spec, node.labels)
+            fault = self._fault(node.facts)
+            if fault != node.fault:
+                self._set_fault(node, fault)
+
+    def _set_fault(self, node: SimulatedNode, fault: NodeFault) -> None:
+        now, instance_id, before = self._clock.now(), node.spec.instance.instance_id, node.fault
         changed = set(before.conditions) ^ set(fault.conditions)
         node.turned |= {condition.type: now for condition in changed if condition.type != "Ready"}
         node.fault = fault
@@ -211,6 +232,12 @@ class NodeFleet:
         if before.silent and not fault.silent:
             self._outbox.put(Task("lease", instance_id))
             self._back(node)
+
+    def _facts_of(self, spec: NodeSpec, labels: Mapping[str, str]) -> NodeFacts | None:
+        instance = spec.instance
+        if isinstance(instance, FleetInstance):
+            return instance.facts
+        return self._facts(spec.name, instance.availability_zone, labels)
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -225,8 +252,7 @@ class NodeFleet:
 
     def _stop(self, instance_id: str) -> None:
         del self._instances[instance_id]
-        self._faults.pop(instance_id, None)
-        for what in ("boot", "lease", "status"):
+        for what in ("boot", "lease", "status", "volumes"):
             self._timers.cancel(Task(what, instance_id))
         node = self._nodes.pop(instance_id, None)
         if node is not None:
@@ -244,12 +270,11 @@ class NodeFleet:
             await self._writers[key.what](key.instance_id)
 
     async def _register(self, instance_id: str) -> None:
-        fault = self._faults.get(instance_id, NO_NODE_FAULT)
         try:
-            if fault.silent:
+            spec = await self._spec(self._instances[instance_id])
+            if self._fault(self._facts_of(spec, node_labels(spec))).silent:
                 self._timers.set(Task("boot", instance_id), self._clock.now() + REGISTER_RETRY_SECONDS)
                 return
-            spec = await self._spec(self._instances[instance_id])
             body = await self._create_or_adopt(spec)
         except (AwsError, ApiError) as error:
             log.warning("registering %s: %s", instance_id, error)
@@ -260,7 +285,12 @@ class NodeFleet:
         ready = condition_of(body, "Ready") or {}
         since = time_of(ready.get("lastTransitionTime")) or self._clock.now()
         allocatable = self._allocatable(spec)
-        node = SimulatedNode(spec, uid_of(body), str(ready.get("status")), since, allocatable, fault=fault)
+        labels = labels_of(body)
+        facts = self._facts_of(spec, labels)
+        fault = self._fault(facts)
+        node = SimulatedNode(
+            spec, uid_of(body), str(ready.get("status")), since, allocatable, facts=facts, labels=labels, fault=fault
+        )
         before = self._nodes.get(instance_id)
         if before is not None:
             node.images, node.lease_known, node.turned = before.images, before.lease_known, before.turned
@@ -272,9 +302,24 @@ class NodeFleet:
             node.turned |= {condition.type: now for condition in fault.conditions if condition.type != "Ready"}
             self._outbox.put(Task("status", instance_id))
         await self._renew(instance_id)
+        # Behind all nodes that are about to register, as the driver starts later on a real node, too.
+        self._outbox.put(Task("volumes", instance_id))
         spread = self._random.random()
         self._timers.set(Task("status", instance_id), self._clock.now() + self.status_seconds * (0.5 + spread / 2))
         self._up(node)
+
+    async def _publish(self, instance_id: str) -> None:
+        """How many volumes it takes."""
+        node = self._nodes.get(instance_id)
+        if node is None:
+            return
+        try:
+            if not node.silent:
+                await publish(self._client, node_volumes(node.spec, node.uid))
+                return
+        except ApiError as error:
+            log.warning("CSINode %s: %s", node.name, error)
+        self._timers.set(Task("volumes", instance_id), self._clock.now() + REGISTER_RETRY_SECONDS)
 
     async def _create_or_adopt(self, spec: NodeSpec) -> Object:
         wanted = node_object(spec, self._clock.now())
@@ -401,6 +446,7 @@ class NodeFleet:
             return
         ready = condition_of(new, "Ready") or {}
         node.ready, node.since = str(ready.get("status")), time_of(ready.get("lastTransitionTime"))
+        node.labels = labels_of(new)
         node.extended = allocatable_change(new.get("status") or {})
         if (node.extended or node.ready != node.fault.ready) and not node.silent:
             self._outbox.put(Task("status", node.spec.instance.instance_id))

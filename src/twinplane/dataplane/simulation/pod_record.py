@@ -33,6 +33,8 @@ _SPEC = (
     "terminationGracePeriodSeconds",
     "readinessGates",
     "activeDeadlineSeconds",
+    "priority",
+    "tolerations",
 )
 _CONTAINER = (
     "name",

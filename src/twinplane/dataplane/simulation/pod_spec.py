@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from twinplane.dataplane.simulation.environment import environment_of, expanded
-from twinplane.dataplane.simulation.kubelet_admission import requests_of
+from twinplane.dataplane.simulation.kubelet_admission import is_critical, requests_of
 from twinplane.dataplane.simulation.process_outcome import FOREVER, Outcome, outcome, outcome_of
+from twinplane.dataplane.simulation.stages import EXIT_CODE_MAX
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.quantity import parse
 
 ANNOTATIONS = "simulation.twinplane.io/"
 DEFAULT_GRACE_SECONDS = 30
+RUN_SECONDS_MAX = 1e9
 SHARED_MAX = 10_000
 """Different lists of containers remembered."""
 PERIOD_SECONDS, FAILURES = 10.0, 3
@@ -21,10 +23,11 @@ PERIOD_SECONDS, FAILURES = 10.0, 3
 
 
 class RestartRule(NamedTuple):
-    """After these exit codes, or after all others, the container is started again."""
+    """After these exit codes, or after all others, the container is started again, or the pod's containers all are."""
 
     codes: frozenset[int]
     within: bool
+    everything: bool
 
     def matches(self, code: int) -> bool:
         return (code in self.codes) == self.within
@@ -53,6 +56,10 @@ class ContainerSpec:
     """Empty for the pod's."""
     restart_rules: tuple[RestartRule, ...] = ()
 
+    def rule_after(self, code: int) -> RestartRule | None:
+        """The first that matches holds."""
+        return next((rule for rule in self.restart_rules if rule.matches(code)), None)
+
 
 @dataclass(frozen=True, slots=True)
 class PodSpec:
@@ -76,6 +83,8 @@ class PodSpec:
     image_pull_error: bool
     """Annotation `image-pull-error: "true"`: no image can be pulled."""
     generation: int
+    critical: bool = False
+    """Never evicted."""
     active_deadline: float | None = None
     """Seconds from the pod's start after which it fails."""
 
@@ -125,8 +134,8 @@ def pod_spec(body: Object, replicas: Replicas | None = None) -> PodSpec:
     metadata, spec = body["metadata"], body["spec"]
     annotations = metadata.get("annotations") or {}
     grace = spec.get("terminationGracePeriodSeconds")
-    run_seconds = _number(annotations.get(f"{ANNOTATIONS}run-seconds"))
-    exit_code = _number(annotations.get(f"{ANNOTATIONS}exit-code"))
+    run_seconds = _number(annotations.get(f"{ANNOTATIONS}run-seconds"), RUN_SECONDS_MAX)
+    exit_code = _number(annotations.get(f"{ANNOTATIONS}exit-code"), EXIT_CODE_MAX)
     return PodSpec(
         uid=metadata["uid"],
         namespace=metadata["namespace"],
@@ -143,16 +152,18 @@ def pod_spec(body: Object, replicas: Replicas | None = None) -> PodSpec:
         crash_loop=annotations.get(f"{ANNOTATIONS}crash-loop") == "true",
         image_pull_error=annotations.get(f"{ANNOTATIONS}image-pull-error") == "true",
         generation=metadata.get("generation") or 0,
+        critical=is_critical(body),
         active_deadline=spec.get("activeDeadlineSeconds"),
     )
 
 
-def _number(text: str | None) -> float | None:
-    """Annotations are free text: what is no number counts as absent."""
+def _number(text: str | None, most: float) -> float | None:
+    """Annotations are free text: what is no number, or none that makes sense, counts as absent."""
     try:
-        return float(text) if text else None
+        found = float(text or "")
     except ValueError:
         return None
+    return found if 0 <= found <= most else None
 
 
 def _containers(spec: dict[str, Any], body: Object) -> list[ContainerSpec]:
@@ -198,8 +209,9 @@ def _container(item: dict[str, Any], kind: str, body: Object) -> ContainerSpec:
 
 def _restart_rules(items: Iterable[dict[str, Any]]) -> Iterator[RestartRule]:
     for item in items:
-        if (codes := item.get("exitCodes")) and item.get("action") == "Restart":
-            yield RestartRule(frozenset(codes.get("values") or ()), codes.get("operator") == "In")
+        if codes := item.get("exitCodes"):
+            within, everything = codes.get("operator") == "In", item.get("action") == "RestartAllContainers"
+            yield RestartRule(frozenset(codes.get("values") or ()), within, everything)
 
 
 def _passes_after(probe: dict[str, Any]) -> float:

@@ -14,10 +14,11 @@ from twinplane.clock import from_rfc3339, rfc3339
 from twinplane.dataplane.simulation.container_life import ContainerLife, Exit, restarts
 from twinplane.dataplane.simulation.lifecycle import PodFailure, PodLife
 from twinplane.dataplane.simulation.pod_spec import PodSpec
-from twinplane.dataplane.simulation.process_outcome import FOREVER
+from twinplane.dataplane.simulation.process_outcome import FOREVER, KILLED
 from twinplane.dataplane.simulation.resize import resources_of
 from twinplane.dataplane.simulation.stages import Stages
 from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.meta import conditions_of
 
 LIST_BY_KIND = {
     "init": "initContainerStatuses",
@@ -27,6 +28,12 @@ LIST_BY_KIND = {
 }
 IMAGES_MAX = 4096
 """Names whose long forms are remembered."""
+NEVER_STARTED = {
+    "exitCode": KILLED,
+    "reason": "ContainerStatusUnknown",
+    "message": "The container could not be located when the pod was terminated",
+}
+"""How a container of a pod ends that was given up, or deleted, before its turn came."""
 WAITING_REASONS = {"pullBackoff": "ImagePullBackOff"}
 
 
@@ -36,14 +43,13 @@ def pod_status(life: PodLife, now: float, host_ip: str, pod_ip: str, old: Object
         "phase": life.phase,
         "startTime": rfc3339(life.started_at),
         "qosClass": life.spec.qos_class,
-        "conditions": _conditions(life, now, (old.get("status") or {}).get("conditions") or []),
+        "conditions": _conditions(life, now, old),
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
     }
     if life.failed is not None:
         status["reason"], status["message"] = life.failed.reason, life.failed.message
-    generation = old["metadata"].get("generation") or life.spec.generation
-    if generation:
+    if generation := _generation(life, old):
         status["observedGeneration"] = generation
     if pod_ip and life.sandboxed:
         status["podIP"] = pod_ip
@@ -53,11 +59,14 @@ def pod_status(life: PodLife, now: float, host_ip: str, pod_ip: str, old: Object
     return status
 
 
-def _conditions(life: PodLife, now: float, old: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    before = {condition["type"]: condition for condition in old}
-    mains = [container for container in life.containers if container.spec.kind == "main"]
-    waiting_for = [item.spec.name for item in life.containers if item.spec.kind == "init" and not item.succeeded]
-    unready = [item.spec.name for item in mains if not item.ready]
+def _generation(life: PodLife, body: Object) -> int:
+    """0 for none."""
+    return int(body["metadata"].get("generation") or life.spec.generation)
+
+
+def _conditions(life: PodLife, now: float, body: Object) -> list[dict[str, Any]]:
+    before = {condition["type"]: condition for condition in conditions_of(body)}
+    unready = [item.spec.name for item in life.containers if item.spec.kind in ("main", "sidecar") and not item.ready]
     done = life.phase in ("Succeeded", "Failed")
     unmet = [gate for gate in life.spec.readiness_gates if before.get(gate, {}).get("status") != "True"]
     completed = {"reason": "PodCompleted"} if life.phase == "Succeeded" else {}
@@ -69,11 +78,11 @@ def _conditions(life: PodLife, now: float, old: list[dict[str, Any]]) -> list[di
         not_ready = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{names}]"}
     gate_refusal = not_ready
     if not not_ready and unmet:
-        message = ", ".join(f'corresponding condition of pod readiness gate "{gate}" does not exist.' for gate in unmet)
+        message = ", ".join(_gate_message(gate, before.get(gate)) for gate in unmet)
         gate_refusal = {"reason": "ReadinessGatesNotReady", "message": message}
     incomplete: dict[str, str] = {}
-    if waiting_for and life.phase != "Succeeded":
-        names = " ".join(waiting_for)
+    if not life.initialized and life.phase != "Succeeded":
+        names = " ".join(item.spec.name for item in life.containers if _is_incomplete(item))
         incomplete = {
             "reason": "ContainersNotInitialized",
             "message": f"containers with incomplete status: [{names}]",
@@ -86,16 +95,30 @@ def _conditions(life: PodLife, now: float, old: list[dict[str, Any]]) -> list[di
         ("ContainersReady", not not_ready, not_ready),
         ("PodScheduled", True, {}),
     ]
+    if any(rule.everything for item in life.containers for rule in item.spec.restart_rules):
+        wanted.append(("AllContainersRestarting", False, not_ready if done else {}))
     if life.pending is not None:
         wanted.append(("PodResizePending", True, {"reason": life.pending.reason, "message": life.pending.message}))
     if life.failed is not None and life.failed.disrupted:
         why = {"reason": "TerminationByKubelet", "message": life.failed.message}
         wanted.append(("DisruptionTarget", True, why))
-    found = [_condition(name, well, why, now, before.get(name)) for name, well, why in wanted]
+    generation = _generation(life, body)
+    seen = {"observedGeneration": generation} if generation else {}
+    found = [_condition(name, well, why, now, before.get(name)) | seen for name, well, why in wanted]
     if life.pending is None and "PodResizePending" in before:
         # In the words of a strategic merge patch.
         found.append({"type": "PodResizePending", "$patch": "delete"})
     return found
+
+
+def _gate_message(gate: str, condition: dict[str, Any] | None) -> str:
+    if condition is None:
+        return f'corresponding condition of pod readiness gate "{gate}" does not exist.'
+    return f'the status of pod readiness gate "{gate}" is not "True", but {condition["status"]}'
+
+
+def _is_incomplete(item: ContainerLife) -> bool:
+    return (item.spec.kind == "init" and not item.succeeded) or (item.spec.kind == "sidecar" and not item.running)
 
 
 def _condition(type: str, well: bool, why: dict[str, str], now: float, old: dict[str, Any] | None) -> dict[str, Any]:
@@ -139,6 +162,8 @@ def _state(life: PodLife, container: ContainerLife) -> dict[str, Any]:
         return {"running": {"startedAt": rfc3339(container.started_at)}}
     if container.step == "done" and container.last is not None:
         return {"terminated": _terminated(container.last)}
+    if container.step == "done" and container.spec.kind == "main" and life.initialized:
+        return {"terminated": dict(NEVER_STARTED)}
     if container.step == "backoff" and container.last is not None:
         if container.crashes < 2:
             return {"terminated": _terminated(container.last)}
@@ -220,7 +245,7 @@ def _recover_container(life: PodLife, container: ContainerLife, item: dict[str, 
     container.restarts = item.get("restartCount") or 0
     container.container_id = item.get("containerID") or ""
     ended = state.get("terminated") or (item.get("lastState") or {}).get("terminated")
-    if ended is not None:
+    if ended is not None and "startedAt" in ended:
         container.last = Exit(
             ended["exitCode"],
             ended.get("reason") or "",

@@ -33,8 +33,10 @@ class PodWriter:
             await self._write_refusal(pod)
             return
         status = pod_status(pod.life, self._clock.now(), pod.node.spec.instance.private_ip, pod.address, pod.body)
+        # Of what is written: the life goes on meanwhile.
+        final = status["phase"] in FINISHED and pod.life.stopped
         await self._patch(pod, status)
-        if status["phase"] in FINISHED and pod.life.stopped and not pod.terminal:
+        if final and not pod.terminal:
             pod.terminal = True
 
     async def _write_refusal(self, pod: SimulatedPod) -> None:

@@ -22,7 +22,7 @@ from twinplane.dataplane.simulation.outbox import Outbox
 from twinplane.dataplane.simulation.pod_spec import Replicas, ephemeral_containers, pod_spec
 from twinplane.dataplane.simulation.pod_status import pod_status, recovered_life
 from twinplane.dataplane.simulation.pod_writer import PodWriter
-from twinplane.dataplane.simulation.resize import Resources, judged, resources_of, restarted
+from twinplane.dataplane.simulation.resize import RESIZABLE, Pending, Resources, resources_of, restarted, shortage, turn
 from twinplane.dataplane.simulation.runtime import Runtime
 from twinplane.dataplane.simulation.simulated_pod import FINISHED, SimulatedPod
 from twinplane.dataplane.simulation.stages import STAGES_ANNOTATION, Stages, annotated
@@ -72,8 +72,8 @@ class PodFleet:
         self._replicas = Replicas()
         self._deferred: set[str] = set()
         """uids of pods whose resize waits for others to leave."""
-        self._annotated: dict[tuple[str, int], tuple[Stages, Stages]] = {}
-        """By annotation and what it is laid over, which is kept with it: (that, both together)."""
+        self._annotated: dict[tuple[str, int], tuple[Stages, Stages, str]] = {}
+        """By annotation and what it is laid over, which is kept with it: (that, both together, what is wrong)."""
         self._writer = PodWriter(runtime)
         self._outbox = Outbox("pods", self._write, WRITERS)
         self._timers = Timers(runtime.clock, self._timer)
@@ -158,21 +158,21 @@ class PodFleet:
         """Life cycles are others, or failures of pods have begun or ended."""
         now, told = self._clock.now(), dict[str, bool]()
         for pod in self._pods.values():
-            member = pod.node.member
-            if member is None or pod.terminal:
+            if pod.terminal:
                 continue
-            if member.fleet not in told:
-                told[member.fleet] = self._tells_of_pods(member.fleet)
-            if told[member.fleet] or pod.life.fault is not NO_POD_FAULT or pod.life.stages is not self._stages:
+            fleet = pod.node.facts.fleet if pod.node.facts is not None else ""
+            if fleet not in told:
+                told[fleet] = self._tells_of_pods(fleet)
+            if told[fleet] or pod.life.fault is not NO_POD_FAULT or pod.life.stages is not self._stages:
                 self._follow_data(pod, now)
 
     def _tells_of_pods(self, fleet: str) -> bool:
         """Its data is about pods, and not only about nodes."""
         return bool(self._life_cycles(fleet)) or any(KINDS[item.kind][0] == "pod" for item in self._failures(fleet))
 
-    def _follow_data(self, pod: SimulatedPod, now: float) -> None:
+    def _follow_data(self, pod: SimulatedPod, now: float, *, tell: bool = False) -> None:
         """What a fleet and the pod's annotations say of its life, as of now."""
-        fault, stages = self._fault(pod.body, pod.node, now), self._stages_of(pod.body, pod.node)
+        fault, stages = self._fault(pod.body, pod.node, now), self._stages_of(pod.body, pod.node, tell=tell)
         if fault == pod.life.fault and stages is pod.life.stages:
             return
         if stages is not pod.life.stages:
@@ -184,35 +184,40 @@ class PodFleet:
                 self._outbox.put(pod.spec.uid)
         self._wake(pod)
 
-    def _stages_of(self, body: Object, node: SimulatedNode) -> Stages:
-        member = node.member
-        rules = self._life_cycles(member.fleet) if member is not None else ()
+    def _stages_of(self, body: Object, node: SimulatedNode, *, tell: bool = False) -> Stages:
+        """`tell` of an annotation that is wrong: when the pod is new, or was changed."""
+        facts = node.facts
+        rules = self._life_cycles(facts.fleet) if facts is not None else ()
         found = None
-        if member is not None and rules:
-            found = stages_of(rules, PodFacts(namespace_of(body), name_of(body), labels_of(body)), member.facts)
+        if facts is not None and rules:
+            found = stages_of(rules, PodFacts(namespace_of(body), name_of(body), labels_of(body)), facts)
         stages = found or self._stages
         text = (body["metadata"].get("annotations") or {}).get(STAGES_ANNOTATION)
-        return stages if text is None else self._annotated_stages(body, text, stages)
+        if text is None:
+            return stages
+        _, laid_over, mistake = self._annotated_stages(text, stages)
+        if mistake and tell:
+            self._runtime.events.event(body, "Warning", "InvalidStages", mistake)
+        return laid_over
 
-    def _annotated_stages(self, body: Object, text: str, base: Stages) -> Stages:
+    def _annotated_stages(self, text: str, base: Stages) -> tuple[Stages, Stages, str]:
         known = self._annotated.get((text, id(base)))
         if known is None:
             try:
-                laid_over = annotated(text, base)
+                known = (base, annotated(text, base), "")
             except InvalidFleet as error:
-                self._runtime.events.event(body, "Warning", "InvalidStages", str(error))
-                laid_over = base
+                known = (base, base, str(error))
             if len(self._annotated) >= ANNOTATIONS_MAX:
                 self._annotated.clear()
-            known = self._annotated[text, id(base)] = (base, laid_over)
-        return known[1]
+            self._annotated[text, id(base)] = known
+        return known
 
     def _fault(self, body: Object, node: SimulatedNode, now: float) -> PodFault:
-        member = node.member
-        failures = self._failures(member.fleet) if member is not None else ()
-        if member is None or not failures:
+        facts = node.facts
+        failures = self._failures(facts.fleet) if facts is not None else ()
+        if facts is None or not failures:
             return NO_POD_FAULT
-        return pod_fault(failures, PodFacts(namespace_of(body), name_of(body), labels_of(body)), member.facts, now)
+        return pod_fault(failures, PodFacts(namespace_of(body), name_of(body), labels_of(body)), facts, now)
 
     def node_down(self, node: SimulatedNode) -> None:
         """The instance is gone: its pods answer no more, and nobody is left to say so."""
@@ -260,40 +265,47 @@ class PodFleet:
         pod.spec = pod_spec(body)
         pod.life.respec(pod.spec, now)
         if spec_changed:
-            if pod.life.pending is not None or resources_of(before) != resources_of(body):
-                self._resize(pod, resources_of(before))
+            resized = pod.life.pending is not None or resources_of(before) != resources_of(body)
+            if resized and self._resize(pod, resources_of(before)) and self._deferred:
+                self._retry_deferred(pod.node.name)
             self._outbox.put(pod.spec.uid)
-        self._follow_data(pod, now)
+        self._follow_data(pod, now, tell=True)
         self._wake(pod)
 
-    def _resize(self, pod: SimulatedPod, before: dict[str, Resources]) -> None:
-        life, uid = pod.life, pod.spec.uid
+    def _resize(self, pod: SimulatedPod, before: dict[str, Resources]) -> bool:
+        """True when that leaves more for the node's other pods."""
+        life, uid, old = pod.life, pod.spec.uid, pod.requests
         held = life.allocated if life.allocated is not None else before
         others = (other.requests for other in self.on_node(pod.node.name) if not other.terminal and other is not pod)
-        life.pending = judged(pod.body, others, pod.node.allocatable)
-        self._deferred.discard(uid)
-        if life.pending is not None:
+        short = shortage(pod.body, others, pod.node.allocatable)
+        if short is not None:
             life.allocated = held
-            if life.pending.reason == "Deferred":
-                self._deferred.add(uid)
-            return
+            life.pending = Pending(short, life.pending.since if life.pending is not None else self._clock.now())
+            self._deferred.add(uid)
+            return False
+        life.pending = None
+        self._deferred.discard(uid)
         life.allocated, pod.requests = resources_of(pod.body), kubelet_admission.requests_of(pod.body)
         for container in restarted(pod.body, held):
             life.restart(container, self._clock.now())
+        return any(pod.requests.get(name, 0) < old.get(name, 0) for name in RESIZABLE)
 
     def _retry_deferred(self, node: str) -> None:
-        """A pod of the node has gone: there may be room now."""
-        for uid in [uid for uid in self._deferred if uid in self._by_node.get(node, ())]:
-            pod = self._pods[uid]
-            self._resize(pod, {})
-            self._outbox.put(uid)
-            self._wake(pod)
+        """There may be room now: a pod of the node has gone, is over, or has shrunk."""
+        freed = True
+        while freed:
+            waiting = [self._pods[uid] for uid in self._deferred if uid in self._by_node.get(node, ())]
+            freed = False
+            for pod in sorted(waiting, key=_turn):
+                freed |= self._resize(pod, {})
+                self._outbox.put(pod.spec.uid)
+                self._wake(pod)
 
     def _admit(self, body: Object, node: SimulatedNode) -> SimulatedPod:
         spec, now = pod_spec(body, self._replicas), self._clock.now()
         status = body.get("status") or {}
         seen = "startTime" in status
-        stages = self._stages_of(body, node)
+        stages = self._stages_of(body, node, tell=True)
         if seen:
             life = recovered_life(spec, body, stages, self._runtime.random, node.images)
         else:
@@ -304,9 +316,11 @@ class PodFleet:
         self._pods[spec.uid] = pod
         if not seen and not pod.terminal and not is_deleting(body):
             others = [other for other in self.on_node(node.name) if not other.terminal]
-            pod.refused = kubelet_admission.refusal(
-                pod.requests, (other.requests for other in others), node.allocatable
-            ) or kubelet_admission.port_conflict(body, (other.body for other in others))
+            pod.refused = (
+                kubelet_admission.under_pressure(body, spec.qos_class, node.bad_conditions)
+                or kubelet_admission.refusal(pod.requests, (other.requests for other in others), node.allocatable)
+                or kubelet_admission.port_conflict(body, (other.body for other in others))
+            )
         self._by_node[node.name][spec.uid] = pod
         if pod.refused is not None:
             pod.terminal = True
@@ -439,3 +453,10 @@ class PodFleet:
         await self._writer.write(pod)
         if pod.deleted or (pod.terminal and pod.life.stopped):
             self._free_address(pod)
+            if self._deferred:
+                self._retry_deferred(pod.node.name)
+
+
+def _turn(pod: SimulatedPod) -> tuple[bool, int, bool, float]:
+    since = pod.life.pending.since if pod.life.pending is not None else 0.0
+    return turn(pod.body, pod.requests, pod.spec.qos_class, since)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ from twinplane.dataplane.aws import HttpAws
 from twinplane.dataplane.simulation.config import SimulationConfig
 from twinplane.dataplane.simulation.endpoints import Aliases, Directory, EndpointListener
 from twinplane.dataplane.simulation.event_limit import LimitedRecorder
-from twinplane.dataplane.simulation.fleet.failures import Failure
+from twinplane.dataplane.simulation.fleet.failures import Failure, NodeFacts, NodeFault
 from twinplane.dataplane.simulation.fleet.fleets import Fleets
 from twinplane.dataplane.simulation.fleet.life_cycles import LifeCycle
 from twinplane.dataplane.simulation.fleet.spec import LABEL, NAMESPACE
@@ -67,14 +67,22 @@ class Simulation:
             failures=self._failures,
             life_cycles=self._life_cycles,
         )
-        self.nodes = NodeFleet(runtime, template, self.pods.node_up, self.pods.node_down, self.pods.node_back)
+        self.nodes = NodeFleet(
+            runtime,
+            template,
+            self.pods.node_up,
+            self.pods.node_down,
+            self.pods.node_back,
+            facts=self._facts,
+            fault=self._fault,
+        )
         self.fleets = Fleets(
             runtime,
             config_maps=self._fleet_informer,
             node_objects=self._node_informer,
             pods_in_use=self.pods.addresses_in_use,
             nodes=self.nodes,
-            changed=self.pods.fleets_changed,
+            changed=self._fleets_changed,
         )
         self._node_informer.add_handler(self.nodes.node_changed)
         self.consumption = Consumption(self.pods, self._usage)
@@ -101,12 +109,12 @@ class Simulation:
             group.create_task(self.pods.run(), name="pods")
             group.create_task(self.nodes.run(), name="nodes")
             group.create_task(self._feed.run(), name="instance feed")
-            # Nodes must know the pods they had before they are given new ones.
-            await self._pod_informer.wait_synced()
+            # Nodes must know the pods they had before they are given new ones, and what fleets say of both.
+            for informer in (self._pod_informer, self._node_informer, self._fleet_informer):
+                await informer.wait_synced()
+            self.fleets.read()
             self._synced.set()
             self.nodes.apply(self._latest)
-            await self._node_informer.wait_synced()
-            await self._fleet_informer.wait_synced()
             group.create_task(self.fleets.run(), name="fleets")
 
     @property
@@ -126,7 +134,20 @@ class Simulation:
 
     def _usage(self, fleet: str) -> FleetUsage | None:
         found = self.fleets.get(fleet)
-        return FleetUsage(found.spec.models, found.spec.rules) if found is not None else None
+        if found is None:
+            return None
+        groups = {group.name: group.usage for group in found.spec.groups}
+        return FleetUsage(found.spec.models, found.spec.rules, groups)
+
+    def _facts(self, node: str, zone: str, labels: Mapping[str, str]) -> NodeFacts | None:
+        return self.fleets.facts_of(node, zone, labels)
+
+    def _fault(self, facts: NodeFacts | None) -> NodeFault:
+        return self.fleets.fault_of(facts)
+
+    def _fleets_changed(self) -> None:
+        self.nodes.fleets_changed()
+        self.pods.fleets_changed()
 
     def _failures(self, fleet: str) -> Sequence[Failure]:
         found = self.fleets.get(fleet)

@@ -15,6 +15,7 @@ from twinplane.dataplane.simulation.streams.script import ScriptError, parse
 
 FOREVER = float("inf")
 KILLED = 137
+DIGITS_MAX = 18
 SHELLS = ("sh", "ash", "bash")
 FOLDERS = ("/bin/", "/usr/bin/")
 
@@ -77,7 +78,7 @@ def _script(text: str, environment: Mapping[str, str]) -> Outcome | None:
 
 
 def _number(words: Sequence[str], default: int) -> int:
-    return int(words[0]) if words and words[0].isdecimal() else default
+    return int(words[0]) if words and words[0].isdecimal() and len(words[0]) <= DIGITS_MAX else default
 
 
 def _sleep(words: Sequence[str]) -> Outcome | None:

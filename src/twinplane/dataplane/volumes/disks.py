@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from twinplane.dataplane.csi_node import DRIVER
 from twinplane.dataplane.volumes.contract import Node, NotAttached
 from twinplane.kubeclient.resources import VOLUME_ATTACHMENTS
 
-DRIVER = "ebs.csi.aws.com"
 PLUGIN = "kubernetes.io~csi"
 VOLUME_DATA = "vol_data.json"
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0

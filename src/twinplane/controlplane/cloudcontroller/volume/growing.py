@@ -15,7 +15,7 @@ from twinplane.controlplane.controllers.contract import Context
 from twinplane.controlplane.controllers.persistentvolume.volumes import capacity, requested, volume_mode
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.errors import ApiError
-from twinplane.kubeclient.meta import condition_is, conditions_of, name_of, with_condition
+from twinplane.kubeclient.meta import condition_is, conditions_of, labels_of, name_of, with_condition
 from twinplane.kubeclient.resources import (
     CSI_NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -24,6 +24,8 @@ from twinplane.kubeclient.resources import (
 )
 
 BY_VOLUME = "volume"
+SIMULATED = "twinplane.io/simulated"
+"""A label of the CSINodes of simulated nodes."""
 RESIZING, PENDING = "Resizing", "FileSystemResizePending"
 PENDING_MESSAGE = "Waiting for user to (re-)start a pod to finish file system resize of volume on node."
 
@@ -91,7 +93,7 @@ class Growing:
         return any(
             driver["name"] == ebs.DRIVER
             for body in found
-            if body is not None
+            if body is not None and SIMULATED not in labels_of(body)
             for driver in body["spec"].get("drivers") or []
         )
 

@@ -275,7 +275,7 @@ def stored(failure: Failure) -> dict[str, Any]:
     return body
 
 
-def read_stored(value: object, place: str = "failures") -> Failure:
+def read_stored(value: object, place: str) -> Failure:
     """Raises `InvalidFleet`."""
     fields = Fields(value, place)
     return _read(fields, fields.take("begins", document.number), fields.take("ends", document.number), kept=True)

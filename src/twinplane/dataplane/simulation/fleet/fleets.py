@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 
+from twinplane.dataplane.simulation import document
 from twinplane.dataplane.simulation.document import InvalidFleet
 from twinplane.dataplane.simulation.fleet.failures import (
+    NO_NODE_FAULT,
     Failure,
+    NodeFacts,
     NodeFault,
     next_change,
     node_fault,
@@ -62,11 +65,9 @@ class Nodes(Protocol):
 
     def stop(self, instance_id: str) -> None: ...
 
-    def set_fault(self, instance_id: str, fault: NodeFault) -> None: ...
-
 
 class Fleets:
-    """`changed` is called when failures of pods may have begun or ended."""
+    """`changed` is called when a fleet may be another, or a failure may have begun or ended."""
 
     def __init__(
         self,
@@ -86,6 +87,8 @@ class Fleets:
         self._nodes = nodes
         self._changed = changed
         self._fleets: dict[str, Fleet] = {}
+        self._selecting = False
+        """There are groups of nodes that are no fleet's own."""
         self._members: dict[str, FleetInstance] = {}
         self._names: set[str] = set()
         """Of the members' nodes."""
@@ -103,6 +106,25 @@ class Fleets:
 
     def get(self, name: str) -> Fleet | None:
         return self._fleets.get(name)
+
+    def facts_of(self, node: str, zone: str, labels: Mapping[str, str]) -> NodeFacts | None:
+        """Of a node that is no fleet's own: where the first group puts it that selects it."""
+        found = ((fleet, group) for fleet in self._fleets.values() for group in fleet.spec.groups)
+        chosen = next(((fleet, group) for fleet, group in found if group.selects(labels)), None)
+        return NodeFacts(node, chosen[0].spec.name, chosen[1].name, zone) if chosen is not None else None
+
+    def fault_of(self, facts: NodeFacts | None) -> NodeFault:
+        """What is wrong with a node now."""
+        fleet = self._fleets.get(facts.fleet) if facts is not None else None
+        if facts is None or fleet is None or not fleet.failures:
+            return NO_NODE_FAULT
+        return node_fault(fleet.failures, facts, self._runtime.clock.now())
+
+    def read(self) -> None:
+        """What the ConfigMaps say. Informers must be synced."""
+        self._fleets = self._read()
+        groups = (group for fleet in self._fleets.values() for group in fleet.spec.groups)
+        self._selecting = any(group.node_selector is not None for group in groups)
 
     async def run(self) -> None:
         """Until cancelled. Informers must be synced."""
@@ -127,14 +149,19 @@ class Fleets:
         return [failure for fleet in self._fleets.values() for failure in fleet.failures]
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
-        """A node that was being registered while its fleet went away."""
-        if new is not None and _is_fleet_node(new) and name_of(new) not in self._names:
+        """A node that was being registered while its fleet went away, or one that other groups select now."""
+        if new is None:
+            return
+        if _is_fleet_node(new):
+            if name_of(new) not in self._names:
+                self._due.set()
+        elif self._selecting and old is not None and labels_of(old) != labels_of(new):
             self._due.set()
 
     # -- one round -----------------------------------------------------------------------------------------------
 
     async def _round(self) -> None:
-        self._fleets = self._read()
+        self.read()
         wanted = await self._start()
         for instance_id in [key for key in self._members if key not in wanted]:
             gone = self._members.pop(instance_id)
@@ -143,10 +170,6 @@ class Fleets:
             self._names.discard(gone.private_dns_name)
             self._outbox.put(gone.private_dns_name)
         self._delete_strangers()
-        now = self._runtime.clock.now()
-        for instance_id, instance in self._members.items():
-            failures = self._fleets[instance.fleet].failures
-            self._nodes.set_fault(instance_id, node_fault(failures, instance.facts, now))
         self._changed()
 
     def _read(self) -> dict[str, Fleet]:
@@ -168,9 +191,9 @@ class Fleets:
         if spec.name != name:
             raise InvalidFleet(f"metadata.name: {spec.name!r} must be {name!r}, as the ConfigMap's label {LABEL}")
         for other in others.values():
-            if other.spec.cidr.overlaps(spec.cidr):
+            if other.spec.overlaps(spec):
                 raise InvalidFleet(f"spec.cidr: {spec.cidr} overlaps {other.spec.cidr} of fleet {other.spec.name}")
-        failures = tuple(read_stored(item) for item in orjson.loads(data.get(FAILURES_KEY) or "[]"))
+        failures = document.each(read_stored)(orjson.loads(data.get(FAILURES_KEY) or "[]"), "failures")
         before = self._fleets.get(name)
         known = before is not None and before.spec.cidr == spec.cidr
         addresses = before.addresses if before is not None and known else self._range(spec)

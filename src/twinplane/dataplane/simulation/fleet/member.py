@@ -18,10 +18,11 @@ PROVIDER = "twinplane:///"
 class AddressRange:
     """The addresses of a fleet, handed out in a circle: one that was given back rests for as long as possible."""
 
-    def __init__(self, network: IPv4Network) -> None:
+    def __init__(self, network: IPv4Network | None) -> None:
+        """None for one that has none."""
         self.network = network
-        self._first = int(network.network_address) + 1
-        self._size = max(network.num_addresses - 2, 0)
+        self._first = int(network.network_address) + 1 if network is not None else 0
+        self._size = max(network.num_addresses - 2, 0) if network is not None else 0
         self._next = 0
         self._taken: set[int] = set()
 
@@ -46,7 +47,7 @@ class AddressRange:
         self._taken.discard(int(IPv4Address(address)) - self._first)
 
     def __contains__(self, address: str) -> bool:
-        return IPv4Address(address) in self.network
+        return self.network is not None and IPv4Address(address) in self.network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,10 @@ class FleetInstance(Instance):
     fleet: str
     group: str
     settings: NodeSettings
-    usage: str
     capacity: Mapping[str, str]
     annotations: Mapping[str, str]
+    volumes: int | None
+    """EBS volumes that it may have; None for what the instance type allows."""
     addresses: AddressRange = field(compare=False)
 
     @property
@@ -86,8 +88,8 @@ def member(spec: FleetSpec, group: NodeGroup, number: int, address: str, address
         fleet=spec.name,
         group=group.name,
         settings=NodeSettings(group.pods_per_node, labels, group.taints),
-        usage=group.usage,
         capacity=group.capacity,
         annotations=group.annotations,
+        volumes=group.volumes_per_node,
         addresses=addresses,
     )

@@ -5,7 +5,8 @@ describes the fields.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -27,33 +28,44 @@ FILE_KEY = "fleet.json"
 FAILURES_KEY = "failures.json"
 """A list of failures with their absolute times: those of the file and those injected since."""
 NODES_MAX = 200_000
-PODS_PER_NODE_MAX = 1000
+PODS_PER_NODE_MAX = VOLUMES_PER_NODE_MAX = 1000
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _INSTANCE_TYPE = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeGroup:
+    """Nodes of the fleet's own; with `node_selector` those of node groups, of which only `usage` is said here."""
+
     name: str
-    count: int
-    instance_type: str
-    zones: tuple[str, ...]
-    """Nodes take turns in them."""
-    labels: dict[str, str]
-    taints: tuple[dict[str, str], ...]
-    pods_per_node: int | None
-    """None: what the VPC CNI allows on the instance type."""
     usage: str
     """Usage model of its pods that select none; empty for the default."""
-    capacity: dict[str, str]
+    node_selector: dict[str, str] | None = None
+    count: int = 0
+    instance_type: str = ""
+    zones: tuple[str, ...] = ()
+    """Nodes take turns in them."""
+    labels: dict[str, str] = field(default_factory=dict)
+    taints: tuple[dict[str, str], ...] = ()
+    pods_per_node: int | None = None
+    """None: what the VPC CNI allows on the instance type."""
+    volumes_per_node: int | None = None
+    """None: what the EBS CSI driver allows on the instance type."""
+    capacity: dict[str, str] = field(default_factory=dict)
     """Quantities that its nodes have besides those of the instance type, or instead."""
-    annotations: dict[str, str]
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Nodes that are not the fleet's own, by the labels that they have."""
+        wanted = self.node_selector
+        return wanted is not None and all(labels.get(key) == value for key, value in wanted.items())
 
 
 @dataclass(frozen=True, slots=True)
 class FleetSpec:
     name: str
-    cidr: IPv4Network
+    cidr: IPv4Network | None
+    """None for a fleet without nodes of its own."""
     groups: tuple[NodeGroup, ...]
     models: dict[str, Model]
     rules: tuple[UsageRule, ...]
@@ -64,7 +76,11 @@ class FleetSpec:
 
     @property
     def nodes(self) -> int:
+        """Of its own."""
         return sum(group.count for group in self.groups)
+
+    def overlaps(self, other: FleetSpec) -> bool:
+        return self.cidr is not None and other.cidr is not None and self.cidr.overlaps(other.cidr)
 
 
 def read_fleet(value: object) -> FleetSpec:
@@ -85,7 +101,7 @@ def read_fleet(value: object) -> FleetSpec:
     usage.done()
     spec = FleetSpec(
         name=name,
-        cidr=body.take("cidr", _cidr),
+        cidr=body.optional("cidr", _cidr),
         groups=body.take("groups", document.each(_group)),
         models=models,
         rules=rules,
@@ -105,7 +121,10 @@ def _check(spec: FleetSpec) -> None:
     if spec.nodes > NODES_MAX:
         raise InvalidFleet(f"spec.groups: {spec.nodes} nodes are more than {NODES_MAX}")
     needed = sum(group.count * (1 + (group.pods_per_node or 0)) for group in spec.groups)
-    if needed > spec.cidr.num_addresses - 2:
+    if spec.cidr is None:
+        if any(group.node_selector is None for group in spec.groups):
+            raise InvalidFleet("spec.cidr: is required")
+    elif needed > spec.cidr.num_addresses - 2:
         raise InvalidFleet(f"spec.cidr: {spec.cidr} is too small for {needed} addresses of nodes and pods")
     models = spec.models.keys() | built_in_models().keys()
     for index, group in enumerate(spec.groups):
@@ -126,6 +145,9 @@ def check_covers(spec: FleetSpec, failure: Failure, place: str) -> None:
     groups = [group for group in spec.groups if failure.group in ("", group.name)]
     if not groups:
         raise InvalidFleet(f"{place}.group: there is no group {failure.group!r}")
+    if any(group.node_selector is not None for group in groups):
+        # Whatever nodes there are, or will be.
+        return
     if failure.zone and not any(failure.zone in group.zones for group in groups):
         raise InvalidFleet(f"{place}.zone: no node is in {failure.zone!r}")
     for name in failure.nodes:
@@ -140,25 +162,36 @@ def _has_node(fleet: str, group: NodeGroup, name: str) -> bool:
 
 def _group(value: object, place: str) -> NodeGroup:
     fields = Fields(value, place)
+    name, usage = fields.take("name", document.name), fields.given("usage", document.text, "")
+    selector = fields.optional("nodeSelector", document.node_labels)
+    if selector is not None:
+        fields.done("with nodeSelector there can be no")
+        return NodeGroup(name, usage, selector)
     group = NodeGroup(
-        name=fields.take("name", document.name),
+        name=name,
+        usage=usage,
         count=fields.take("count", document.count),
         instance_type=fields.take("instanceType", _instance_type),
         zones=fields.take("zones", document.each(document.label_value)),
         labels=fields.optional("labels", document.node_labels) or {},
         taints=fields.given("taints", document.each(_taint), ()),
         pods_per_node=fields.optional("podsPerNode", document.count),
-        usage=fields.given("usage", document.text, ""),
+        volumes_per_node=fields.optional("volumesPerNode", document.count),
         capacity=fields.given("capacity", _quantities, {}),
-        annotations=fields.given("annotations", document.labels, {}),
+        annotations=fields.given("annotations", document.node_annotations, {}),
     )
     fields.done()
     if "pods" in group.capacity:
         raise InvalidFleet(f"{place}.capacity: how many pods there may be is podsPerNode")
+    taints = [(taint["key"], taint["effect"]) for taint in group.taints]
+    if len(taints) > len(set(taints)):
+        raise InvalidFleet(f"{place}.taints: one is there twice, by key and effect")
     if not group.zones:
         raise InvalidFleet(f"{place}.zones: at least one zone is needed")
     if (group.pods_per_node or 0) > PODS_PER_NODE_MAX:
         raise InvalidFleet(f"{place}.podsPerNode: at most {PODS_PER_NODE_MAX}")
+    if (group.volumes_per_node or 0) > VOLUMES_PER_NODE_MAX:
+        raise InvalidFleet(f"{place}.volumesPerNode: at most {VOLUMES_PER_NODE_MAX}")
     return group
 
 
@@ -173,7 +206,7 @@ def _taint(value: object, place: str) -> dict[str, str]:
 def _quantities(value: object, place: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise InvalidFleet(f"{place}: must be a mapping")
-    return {document.text(name, place): _quantity(item, f"{place}.{name}") for name, item in value.items()}
+    return {document.label_key(name, place): _quantity(item, f"{place}.{name}") for name, item in value.items()}
 
 
 def _quantity(value: object, place: str) -> str:

@@ -107,6 +107,8 @@ class SimulatedStreams:
         pod = self._pods.find(target.namespace, target.pod)
         if pod is None:
             raise StreamError("pod does not exist", 404)
+        if pod.node.silent:
+            raise StreamError(f'node "{pod.node.name}" is lost', 503)
         return pod
 
     @staticmethod

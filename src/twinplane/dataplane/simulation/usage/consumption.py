@@ -35,6 +35,8 @@ class FleetUsage:
 
     models: Mapping[str, Model]
     rules: Sequence[UsageRule]
+    groups: Mapping[str, str]
+    """Group -> model, empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,12 @@ class Consumption:
         return PodUsage(pod, tuple(found))
 
     def _model(self, pod: SimulatedPod) -> Model:
-        member = pod.node.member
-        fleet = self._fleet(member.fleet) if member is not None else None
+        facts = pod.node.facts
+        fleet = self._fleet(facts.fleet) if facts is not None else None
         own: Mapping[str, Model] = fleet.models if fleet is not None else {}
         known = built_in_models()
-        for name in self._names(pod.body, fleet, member.usage if member is not None else ""):
+        group = fleet.groups.get(facts.group, "") if fleet is not None and facts is not None else ""
+        for name in self._names(pod.body, fleet, group):
             model = own.get(name) or known.get(name)
             if model is not None:
                 return model

@@ -151,7 +151,7 @@ def _trace(fields: Fields) -> Model:
     text = fields.take("csv", document.text)
     repeat = fields.given("repeat", document.boolean, False)
     place = f"{fields.place}.csv"
-    rows = list(csv.DictReader(io.StringIO(text.strip())))
+    rows = list(csv.DictReader(io.StringIO(text.strip()), skipinitialspace=True))
     if not rows or not {"seconds", "cpu", "memory"} <= set(rows[0]):
         raise InvalidFleet(f"{place}: needs a heading `seconds,cpu,memory` and at least one row")
     if len(rows) > TRACE_ROWS_MAX:
