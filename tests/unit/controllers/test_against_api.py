@@ -131,8 +131,8 @@ class Cluster:
     async def until(
         self, resource: Resource, name: str, holds: Callable[[Object], object], ns: str = "default"
     ) -> None:
-        """Within five seconds, or the test fails."""
-        async with asyncio.timeout(5):
+        """Within a minute, or the test fails."""
+        async with asyncio.timeout(60):
             while True:
                 found = self.informers.of(resource).get(name, ns if resource.namespaced else "")
                 if found is not None and holds(found):
@@ -140,7 +140,7 @@ class Cluster:
                 await asyncio.sleep(0.005)
 
     async def until_gone(self, resource: Resource, namespace: str = "default") -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await self.client.list(resource, namespace)).items:
                 await asyncio.sleep(0.005)
 
@@ -189,7 +189,7 @@ async def test_a_deployment_with_its_service() -> None:
         assert deployment["metadata"]["generation"] == 1
         assert deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
         selector = "kubernetes.io/service-name=web"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 found = await world.client.list(ENDPOINT_SLICES, "default", label_selector=selector)
                 if [len(entry.get("endpoints") or []) for entry in found.items] == [10]:
@@ -212,10 +212,11 @@ async def test_the_other_workloads() -> None:
         await world.until(STATEFUL_SETS, "db", available(3))
         await world.until(DAEMON_SETS, "agent", lambda body: body["status"]["numberReady"] == 1)
         await world.until(JOBS, "work", lambda body: condition_is(body, "Complete"))
-        revision = world.store.revision
-        await asyncio.sleep(0.05)
-        settled = world.store.revision
-        assert settled - revision < 20
+        # Nobody goes on writing when everything is as it should be.
+        revision = -1
+        while revision != world.store.revision:
+            revision = world.store.revision
+            await asyncio.sleep(0.05)
 
 
 async def test_volumes_from_claim_to_attachment() -> None:
@@ -260,18 +261,19 @@ async def test_an_autoscaler_without_metrics_keeps_to_its_bounds() -> None:
         await world.client.create(DEPLOYMENTS, test_deployment.deployment(2), "default")
         await world.until(DEPLOYMENTS, "web", available(2))
         target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
-        body = test_hpa.autoscaler(scaleTargetRef=target, minReplicas=3)
-        await world.client.create(HORIZONTAL_POD_AUTOSCALERS, body, "default")
-        await world.until(DEPLOYMENTS, "web", available(3))
-        other = test_hpa.autoscaler(scaleTargetRef=target)
-        other["metadata"]["name"] = "silent"
-        await world.client.create(HORIZONTAL_POD_AUTOSCALERS, other, "default")
+        silent = test_hpa.autoscaler(scaleTargetRef=target)
+        silent["metadata"]["name"] = "silent"
+        await world.client.create(HORIZONTAL_POD_AUTOSCALERS, silent, "default")
 
         def says_why(body: Object) -> bool:
             condition = condition_of(body, "ScalingActive") or {}
-            return condition.get("reason") in ("FailedGetResourceMetric", "AmbiguousSelector")
+            shown = (body.get("status") or {}).get("currentMetrics")
+            return condition.get("reason") == "FailedGetResourceMetric" and shown == [{"type": ""}]
 
         await world.until(HORIZONTAL_POD_AUTOSCALERS, "silent", says_why)
+        body = test_hpa.autoscaler(scaleTargetRef=target, minReplicas=3)
+        await world.client.create(HORIZONTAL_POD_AUTOSCALERS, body, "default")
+        await world.until(DEPLOYMENTS, "web", available(3))
 
 
 async def test_jobs_with_policies() -> None:
@@ -301,7 +303,7 @@ async def test_ranges_and_addresses() -> None:
         subsets = [{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}]
         await world.client.create(ENDPOINTS, {"metadata": {"name": "web"}, "subsets": subsets}, "default")
         selector = "kubernetes.io/service-name=web"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not (await world.client.list(ENDPOINT_SLICES, "default", label_selector=selector)).items:
                 await asyncio.sleep(0.005)
 
@@ -315,7 +317,7 @@ async def test_a_namespace_from_start_to_end() -> None:
         await world.client.create(DEPLOYMENTS, body, "shop")
         await world.until(DEPLOYMENTS, "web", available(3), "shop")
         await world.client.delete(NAMESPACES, "shop")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while world.informers.of(NAMESPACES).get("shop") is not None:
                 await asyncio.sleep(0.01)
         for resource in (DEPLOYMENTS, REPLICA_SETS, PODS, CONFIG_MAPS):

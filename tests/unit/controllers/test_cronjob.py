@@ -194,3 +194,44 @@ async def test_a_job_of_somebody_else_is_told_and_left_alone(clock: VirtualClock
         await world.settle()
         assert set(world.events("UnexpectedJob")) == {"Saw a job that the controller did not create or forgot: by-hand"}
         assert "active" not in (world.one(CRON_JOBS, "tick").get("status") or {})
+
+
+@pytest.mark.parametrize(
+    ("text", "since", "now", "expected", "starts"),
+    [
+        ("0 * * * *", "2024-01-01T00:10:00", "2024-01-01T00:59:59", None, 0),
+        ("0 * * * *", "2024-01-01T00:10:00", "2024-01-01T01:00:00", "2024-01-01T01:00:00", 1),
+        ("0 * * * *", "2024-01-01T00:10:00", "2024-01-01T05:30:00", "2024-01-01T05:00:00", 5),
+        ("*/1 * * * *", "2024-01-01T00:00:00", "2024-01-01T01:40:30", "2024-01-01T01:40:00", 100),
+        ("*/1 * * * *", "2024-01-01T00:00:00", "2024-01-01T01:41:30", "2024-01-01T01:41:00", 101),
+        # The first two are a weekend apart, or four hours and the next ones a weekend.
+        ("30 6-16/4 * * 1-5", "2024-01-05T10:30:00", "2024-01-08T07:00:00", "2024-01-08T06:30:00", 2),
+        ("30 6-16/4 * * 1-5", "2024-01-05T05:30:00", "2024-01-08T07:00:00", "2024-01-08T06:30:00", 19),
+        ("@every 7m", "2024-01-01T00:00:00", "2024-01-01T00:30:00", "2024-01-01T00:28:00", 4),
+    ],
+)
+def test_the_last_start_that_was_due(text: str, since: str, now: str, expected: str | None, starts: int) -> None:
+    found = Schedule.parse(text).last_due(at(since), at(now))
+    assert found == (at(expected) if expected else None, starts)
+
+
+@virtual_time
+async def test_a_schedule_that_never_comes_is_told(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        await world.cluster.create(CRON_JOBS, cron_job(schedule="59 23 31 2 *"))
+        await world.settle()
+        why = "time difference between two schedules is less than 1 second"
+        assert world.events("InvalidSchedule") == [f"invalid schedule: 59 23 31 2 * : {why}"]
+
+
+@virtual_time
+async def test_a_job_of_the_same_name_is_not_ours(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        due = int(clock.now()) // 60 + 1
+        stranger = {"metadata": {"name": f"tick-{due}", "namespace": "default"}, "spec": {}}
+        await world.cluster.create(JOBS, stranger)
+        await world.cluster.create(CRON_JOBS, cron_job())
+        await world.settle(due * 60 - clock.now() + 5)
+        status = world.one(CRON_JOBS, "tick").get("status") or {}
+        assert "lastScheduleTime" not in status
+        assert not status.get("active")

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from tests.unit.controllers.world import World, pod_template, running
 
 from twinplane.controlplane.controllers.contract import Context, Controller
+from twinplane.controlplane.controllers.deployment import replica_sets, rolling, status
 from twinplane.controlplane.controllers.deployment.controller import DeploymentController
 from twinplane.controlplane.controllers.replicaset.controller import ReplicaSetController
 from twinplane.controlplane.controllers.replicaset.kinds import REPLICA_SET_KIND
-from twinplane.kubeclient.contract import Object
+from twinplane.kubeclient.contract import Object, Resource
+from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import condition_of
 from twinplane.kubeclient.resources import DEPLOYMENTS, PODS, REPLICA_SETS
 from twinplane.testing.virtual_time import VirtualClock, virtual_time
@@ -269,3 +272,51 @@ async def test_an_idle_deployment_writes_nothing(clock: VirtualClock) -> None:
         before = world.cluster.revision
         await world.settle(3600)
         assert world.cluster.revision == before
+
+
+def test_long_names_and_histories_are_cut() -> None:
+    body = deployment()
+    body["metadata"] |= {"name": "w" * 253, "uid": "u"}
+    made = replica_sets.made_for(body, 1, 1)
+    assert len(made["metadata"]["name"]) == 253
+    assert made["metadata"]["name"].endswith(made["spec"]["selector"]["matchLabels"]["pod-template-hash"])
+    numbers = [str(number) for number in range(1000, 1500)]
+    made["metadata"]["annotations"] |= {replica_sets.REVISION: "1500", replica_sets.REVISION_HISTORY: ",".join(numbers)}
+    history = replica_sets.inherited(body, made, 1600)[replica_sets.REVISION_HISTORY].split(",")
+    assert (history[0], history[-1], len(",".join(history))) == ("1101", "1500", 1999)
+
+
+def test_what_was_never_counted_does_not_hide_what_terminates() -> None:
+    made = replica_sets.made_for({**deployment(), "metadata": {"name": "w", "namespace": "d", "uid": "u"}}, 1, 1)
+    old = {**made, "status": {"observedGeneration": 1, "replicas": 1, "terminatingReplicas": 2}}
+    silent = {**made, "status": {"observedGeneration": 1, "replicas": 1}}
+    for every, expected in (([old, made], 2), ([old, silent], None), ([made], None)):
+        assert status.counted(deployment(), every, None, {}, 0.0).get("terminatingReplicas") == expected
+
+
+def test_shares_without_a_remembered_size() -> None:
+    """Somebody took the annotation away: the Deployment's size counts, and without that nothing is shared out."""
+    sets = [{"metadata": {"name": name, "uid": name}, "spec": {"replicas": 5}} for name in ("a", "b")]
+    body = {**deployment(20), "status": {"replicas": 10}}
+    assert [size for _, size in rolling.scale_all(body, sets[0], sets[1:])] == [13, 12]
+    assert [size for _, size in rolling.scale_all({**body, "status": {}}, sets[0], sets[1:])] == [20, 5]
+
+
+@virtual_time
+async def test_a_replica_set_that_cannot_be_made_is_told(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(clock, build) as world:
+        create = world.cluster.create
+
+        async def refused(resource: Resource, body: Object, namespace: str | None = None) -> Object:
+            if resource == REPLICA_SETS:
+                raise ApiError("Forbidden", "exceeded quota")
+            return await create(resource, body, namespace)
+
+        monkeypatch.setattr(world.cluster, "create", refused)
+        await world.cluster.create(DEPLOYMENTS, deployment())
+        await world.settle()
+        [message] = set(world.events("ReplicaSetCreateError"))
+        assert message.startswith('Failed to create new replica set "web-')
+        condition = condition_of(world.one(DEPLOYMENTS, "web"), "Progressing")
+        assert condition is not None
+        assert (condition["reason"], condition["message"]) == ("ReplicaSetCreateError", message)

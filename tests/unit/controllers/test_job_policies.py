@@ -221,7 +221,11 @@ async def test_another_controller_runs_it(clock: VirtualClock) -> None:
 def test_surplus_keeps_the_most_indexes(indexes: list[int], count: int, completions: int) -> None:
     body = indexed(completions=completions)
     pods = [
-        {"metadata": {"name": f"p{number}", "annotations": {INDEX: str(index)}}, "status": {"phase": "Running"}}
+        {
+            "metadata": {"name": f"p{number}", "annotations": {INDEX: str(index)}},
+            "spec": {},
+            "status": {"phase": "Running"},
+        }
         for number, index in enumerate(indexes)
     ]
     doomed = verdict.surplus(body, pods, count)

@@ -18,12 +18,14 @@ from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.meta import condition_of
 from twinplane.kubeclient.resources import (
     CLUSTER_ROLES,
+    DEVICE_CLASSES,
     ENDPOINT_SLICES,
     ENDPOINTS,
     PERSISTENT_VOLUME_CLAIMS,
     POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICA_SETS,
+    RESOURCE_CLAIMS,
     RESOURCE_QUOTAS,
     SECRETS,
     SERVICES,
@@ -32,7 +34,7 @@ from twinplane.testing.virtual_time import VirtualClock, virtual_time
 
 LABELS = {"app": "web"}
 WIDGETS = Resource("example.com", "v1", "widgets", "Widget", True)
-SERVED = [PODS, SECRETS, WIDGETS, PERSISTENT_VOLUME_CLAIMS, SERVICES]
+SERVED = [PODS, SECRETS, WIDGETS, PERSISTENT_VOLUME_CLAIMS, SERVICES, RESOURCE_CLAIMS]
 
 
 def build(context: Context) -> Sequence[Controller]:
@@ -283,6 +285,29 @@ async def test_quota_of_custom_resources(clock: VirtualClock) -> None:
         await world.cluster.delete(WIDGETS, "w1", "default")
         await world.settle(2)
         assert world.one(RESOURCE_QUOTAS, "q")["status"]["used"]["count/widgets.example.com"] == "1"
+
+
+@virtual_time
+async def test_quota_of_an_extended_resource_counts_claims_and_pods(clock: VirtualClock) -> None:
+    name = "requests.example.com/gpu"
+    async with running(clock, build) as world:
+        exactly = {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2}
+        claim = {"metadata": {"name": "c"}, "spec": {"devices": {"requests": [{"name": "r", "exactly": exactly}]}}}
+        await world.cluster.create(RESOURCE_CLAIMS, claim, "default")
+        asking = pod(clock, 1)
+        requests = {"requests": {"example.com/gpu": "1"}}
+        asking["spec"]["containers"] = [{"name": "c", "resources": requests}]
+        world.cluster.seed(PODS, asking)
+        world.cluster.seed(
+            DEVICE_CLASSES, {"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}}
+        )
+        body = {"metadata": {"name": "q"}, "spec": {"hard": {name: "5"}}}
+        await world.cluster.create(RESOURCE_QUOTAS, body, "default")
+        await world.settle()
+        assert world.one(RESOURCE_QUOTAS, "q")["status"]["used"] == {name: "3"}
+        await world.cluster.delete(RESOURCE_CLAIMS, "c", "default")
+        await world.settle(2)
+        assert world.one(RESOURCE_QUOTAS, "q")["status"]["used"] == {name: "1"}
 
 
 @virtual_time

@@ -176,7 +176,7 @@ async def test_failed_pods_are_made_again_under_their_name(clock: VirtualClock) 
         after = world.one(PODS, "db-0")
         assert after["metadata"]["uid"] != before
         assert after["status"]["phase"] == "Running"
-        assert len(world.events("RecreatingFailedPod")) == 1
+        assert world.events("SuccessfulDelete") == ["Delete Pod db-0 in StatefulSet db successful"]
 
 
 @virtual_time
@@ -220,3 +220,101 @@ async def test_claims_follow_the_retention_policy(clock: VirtualClock) -> None:
         await change(world, persistentVolumeClaimRetentionPolicy={"whenDeleted": "Retain", "whenScaled": "Retain"})
         await world.settle()
         assert owners()[0] == []
+
+
+@virtual_time
+async def test_a_claim_of_a_pod_that_was_scaled_away_is_waited_for(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        policy = {"whenDeleted": "Retain", "whenScaled": "Delete"}
+        body = stateful_set(2, volumeClaimTemplates=[CLAIM], persistentVolumeClaimRetentionPolicy=policy)
+        await world.cluster.create(STATEFUL_SETS, body)
+        await world.settle(5)
+        await change(world, replicas=1)
+        await world.settle()
+        stale = world.one(PERSISTENT_VOLUME_CLAIMS, "data-db-1")
+        [owner] = stale["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["controller"]) == ("Pod", True)
+        await change(world, replicas=2)
+        await world.settle(5)
+        assert world.names(PODS) == ["db-0"]
+        await world.cluster.delete(PERSISTENT_VOLUME_CLAIMS, "data-db-1", "default")
+        await world.settle(10)
+        assert world.names(PODS) == ["db-0", "db-1"]
+        assert "ownerReferences" not in world.one(PERSISTENT_VOLUME_CLAIMS, "data-db-1")["metadata"]
+
+
+@virtual_time
+async def test_a_claim_that_is_being_deleted_is_not_used(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        claim = {
+            "metadata": {"name": "data-db-0", "namespace": "default", "finalizers": ["example.com/hold"]},
+            "spec": {},
+        }
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, claim)
+        await world.cluster.delete(PERSISTENT_VOLUME_CLAIMS, "data-db-0", "default")
+        await world.cluster.create(STATEFUL_SETS, stateful_set(1, volumeClaimTemplates=[CLAIM]))
+        await world.settle(5)
+        assert world.names(PODS) == []
+        why = "pvc data-db-0 is being deleted"
+        assert world.events("FailedCreate")[0] == f"Create Pod db-0 in StatefulSet db failed error: {why}"
+        patch = {"metadata": {"finalizers": None}}
+        await world.cluster.patch(PERSISTENT_VOLUME_CLAIMS, "data-db-0", patch, "default")
+        await world.settle(60)
+        assert world.names(PODS) == ["db-0"]
+
+
+@virtual_time
+async def test_a_pending_pod_gets_the_claim_that_it_lacks(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.kubelet_works = False
+        await world.cluster.create(STATEFUL_SETS, stateful_set(1, volumeClaimTemplates=[CLAIM]))
+        await world.settle()
+        await world.cluster.delete(PERSISTENT_VOLUME_CLAIMS, "data-db-0", "default")
+        await world.cluster.patch(PODS, "db-0", {"metadata": {"labels": {"a": "b"}}}, "default")
+        await world.settle()
+        assert world.names(PERSISTENT_VOLUME_CLAIMS) == ["data-db-0"]
+
+
+@virtual_time
+async def test_a_claim_that_somebody_else_controls_is_theirs(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        both = {"whenDeleted": "Delete", "whenScaled": "Delete"}
+        theirs = {"apiVersion": "v1", "kind": "Backup", "name": "b", "uid": "u", "controller": True}
+        metadata = {"name": "data-db-0", "namespace": "default", "ownerReferences": [theirs]}
+        await world.cluster.create(PERSISTENT_VOLUME_CLAIMS, {"metadata": metadata, "spec": {}})
+        body = stateful_set(1, volumeClaimTemplates=[CLAIM], persistentVolumeClaimRetentionPolicy=both)
+        await world.cluster.create(STATEFUL_SETS, body)
+        await world.settle(5)
+        assert world.one(PERSISTENT_VOLUME_CLAIMS, "data-db-0")["metadata"]["ownerReferences"] == [theirs]
+
+
+@virtual_time
+async def test_a_broken_rollout_of_parallel_pods_goes_on_from_the_end(clock: VirtualClock) -> None:
+    """Pods below the next one may be unavailable, unless `maxUnavailable` says how many."""
+    async with running(clock, build) as world:
+        world.unready.add("db-0")
+        await world.cluster.create(STATEFUL_SETS, stateful_set(3, podManagementPolicy="Parallel"))
+        await world.settle(5)
+        world.unready.clear()
+        await set_image(world, "app:2")
+        await world.settle(20)
+        assert images(world) == ["app:2"] * 3
+
+
+@virtual_time
+async def test_what_is_unavailable_counts_against_max_unavailable(clock: VirtualClock) -> None:
+    async with running(clock, build) as world:
+        world.unready.add("db-0")
+        strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+        await world.cluster.create(
+            STATEFUL_SETS, stateful_set(3, podManagementPolicy="Parallel", updateStrategy=strategy)
+        )
+        await world.settle(5)
+        await set_image(world, "app:2")
+        await world.settle(20)
+        assert images(world) == ["app:1"] * 3
+        patch = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+        await world.cluster.patch(PODS, "db-0", patch, "default", subresource="status")
+        world.unready.clear()
+        await world.settle(20)
+        assert images(world) == ["app:2"] * 3

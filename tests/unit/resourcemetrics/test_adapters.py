@@ -39,6 +39,8 @@ class Adapter:
                 {"describedObject": {"kind": "Pod", "name": name}, "value": value, "timestamp": "2026-01-01T00:00:00Z"}
                 for name, value in (("p1", "1500m"), ("p2", "2"))
             ]
+            # Of one object there is one value.
+            items = items if parts[-2] == "*" else items[:1]
             return web.json_response({"kind": "MetricValueList", "items": items})
         if parts[-1] == "depth":
             return web.json_response({"kind": "ExternalMetricValueList", "items": [{"value": "30"}, {"value": "12"}]})

@@ -7,7 +7,7 @@ As upstream's ControllerRefManager, with indexes in place of scans.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twinplane.controlplane.controllers.contract import Enqueue, Informer, Key
@@ -25,6 +25,7 @@ from twinplane.kubeclient.indexes import (
 from twinplane.kubeclient.meta import (
     controller_of,
     controller_reference,
+    finalizers_of,
     is_controlled_by,
     is_deleting,
     labels_of,
@@ -59,12 +60,15 @@ class Ownership:
         *,
         selector: SelectorOf = selector_in_spec,
         expectations: Expectations | None = None,
+        finalizer: str = "",
     ) -> None:
+        """`finalizer` is put on what is adopted."""
         self._client = client
         self._owners = owners
         self._dependents = dependents
         self._selector = selector
         self._expectations = expectations
+        self._finalizer = finalizer
         self._resource: Resource = owners.resource
         add_controller_indexes(dependents)
         owners.add_index(BY_SELECTOR, lambda owner: selector_index(owner, selector(owner)))
@@ -157,19 +161,25 @@ class Ownership:
 
     async def _adopt(self, owner: Object, orphan: Object) -> Object | None:
         references = [*owner_references(orphan), controller_reference(owner, self._resource)]
-        return await self._patch_references(orphan, references)
+        finalizers = finalizers_of(orphan)
+        if not self._finalizer or self._finalizer in finalizers:
+            return await self._patch_references(orphan, references)
+        return await self._patch_references(orphan, references, {"finalizers": [*finalizers, self._finalizer]})
 
     async def _release(self, owner: Object, dependent: Object) -> None:
         references = [reference for reference in owner_references(dependent) if reference["uid"] != uid_of(owner)]
         await self._patch_references(dependent, references or None)
 
-    async def _patch_references(self, dependent: Object, references: list[dict[str, Any]] | None) -> Object | None:
+    async def _patch_references(
+        self, dependent: Object, references: list[dict[str, Any]] | None, more: Mapping[str, Any] | None = None
+    ) -> Object | None:
         metadata = dependent["metadata"]
         patch = {
             "metadata": {
                 "ownerReferences": references,
                 "uid": metadata["uid"],
                 "resourceVersion": metadata["resourceVersion"],
+                **(more or {}),
             }
         }
         try:

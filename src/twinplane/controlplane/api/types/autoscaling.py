@@ -164,8 +164,15 @@ _FLAT_CURRENT = {
 }
 
 
+def _unmeasured(metric: Metric) -> Metric:
+    """What the controller puts in the place of a metric that it could not get."""
+    return {"type": metric.get("type", "")}
+
+
 def _current_to_v1(metric: Metric) -> Metric:
     field = _SOURCES.get(metric.get("type", ""), "")
+    if not field:
+        return _unmeasured(metric)
     source = dict(metric.get(field) or {})
     current = source.pop("current", {})
     identifier = source.pop("metric", {})
@@ -179,6 +186,8 @@ def _current_to_v1(metric: Metric) -> Metric:
 
 def _current_to_v2(metric: Metric) -> Metric:
     field = _SOURCES.get(metric.get("type", ""), "")
+    if not field:
+        return _unmeasured(metric)
     source = dict(metric.get(field) or {})
     if field == "object":
         source["describedObject"] = source.pop("target", {})

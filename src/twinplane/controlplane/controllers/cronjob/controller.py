@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, tzinfo
+from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,6 +24,7 @@ from twinplane.kubeclient.meta import (
     controller_reference,
     copied,
     created_at,
+    is_controlled_by,
     is_deleting,
     name_of,
     namespace_of,
@@ -33,7 +35,7 @@ from twinplane.kubeclient.resources import CRON_JOBS, JOBS
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 MISSED_MAX = 100
-"""More missed starts than this are told, and only the last one is made up for."""
+"""More missed starts than this are told; only the last one is ever made up for."""
 
 
 class CronJobController:
@@ -69,9 +71,7 @@ class CronJobController:
         jobs = controlled(self._jobs, cron_job)
         status = await self._status(cron_job, jobs)
         await self._clean_up(cron_job, jobs)
-        again = None
-        if not cron_job["spec"].get("suspend"):
-            again = await self._follow_schedule(cron_job, jobs, status)
+        again = await self._follow_schedule(cron_job, jobs, status)
         await write_status(self._client, CRON_JOBS, cron_job, without_zeros(status))
         return again
 
@@ -134,7 +134,12 @@ class CronJobController:
         if parsed is None:
             return None
         schedule, zone = parsed
-        due = self._last_due(cron_job, schedule, zone, now)
+        try:
+            due = self._last_due(cron_job, schedule, zone, now)
+        except ScheduleError as error:
+            message = f"invalid schedule: {spec['schedule']} : {error}"
+            self._events.event(cron_job, "Warning", "InvalidSchedule", message)
+            return None
         following = schedule.next_start(due or _last_start(cron_job), now, zone)
         wait = following - now if following is not None else None
         if due is None:
@@ -163,43 +168,34 @@ class CronJobController:
         return wait
 
     def _parsed(self, cron_job: Object) -> tuple[Schedule, tzinfo] | None:
-        """None, and an event, for what cannot be followed until it is changed."""
+        """None for what is suspended; and, with an event, for what cannot be followed until it is changed."""
         spec = cron_job["spec"]
         try:
-            schedule = Schedule.parse(spec["schedule"])
-        except ScheduleError as error:
-            message = f"unparseable schedule: {go_value(spec['schedule'])} : {error}"
-            self._events.event(cron_job, "Warning", "UnparseableSchedule", message)
-            return None
-        try:
-            return schedule, _zone(spec.get("timeZone"))
+            zone = _zone(spec.get("timeZone"))
         except (ZoneInfoNotFoundError, ValueError) as error:
             message = f"invalid timeZone: {go_value(spec.get('timeZone'))}: {error}"
             self._events.event(cron_job, "Warning", "UnknownTimeZone", message)
             return None
+        if spec.get("suspend"):
+            return None
+        try:
+            return Schedule.parse(spec["schedule"]), zone
+        except ScheduleError as error:
+            message = f"unparseable schedule: {go_value(spec['schedule'])} : {error}"
+            self._events.event(cron_job, "Warning", "UnparseableSchedule", message)
+            return None
 
     def _last_due(self, cron_job: Object, schedule: Schedule, zone: tzinfo, now: float) -> float | None:
-        """The latest start that should have happened by now and has not."""
+        """The latest start that should have happened by now and has not. Raises `ScheduleError`."""
         since = _last_start(cron_job)
         deadline = cron_job["spec"].get("startingDeadlineSeconds")
         if deadline is not None:
             since = max(since, now - deadline)
-        due: float | None = None
-        missed = 0
-        following = schedule.next_after(since, zone)
-        while following is not None and following <= now:
-            due = following
-            missed += 1
-            if missed == MISSED_MAX:
-                message = (
-                    "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-                )
-                self._events.event(cron_job, "Warning", "TooManyMissedTimes", message)
-                # From here on only the last one counts: look at the last day alone.
-                following = schedule.next_after(max(following, now - 86400), zone)
-                continue
-            following = schedule.next_after(following, zone)
-        return due
+        due = schedule.last_due(since, now, zone)
+        if due.at is not None and due.starts > MISSED_MAX:
+            message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+            self._events.event(cron_job, "Warning", "TooManyMissedTimes", message)
+        return due.at
 
     async def _start(self, cron_job: Object, due: float, zone: tzinfo, status: dict[str, Any]) -> None:
         template = cron_job["spec"]["jobTemplate"]
@@ -223,10 +219,13 @@ class CronJobController:
             if error.reason != "AlreadyExists":
                 self._events.event(cron_job, "Warning", "FailedCreate", f"Error creating job: {error.message}")
                 raise
+            job = await self._client.get(JOBS, body["metadata"]["name"], namespace_of(cron_job))
+            if not is_controlled_by(job, cron_job):
+                # Whoever has that name: this start did not happen.
+                return
         else:
             self._events.event(cron_job, "Normal", "SuccessfulCreate", f"Created job {name_of(job)}")
-            _note(status, job, due)
-        status["lastScheduleTime"] = rfc3339(due)
+        _note(status, job, due)
 
     async def _clean_up(self, cron_job: Object, jobs: Sequence[Object]) -> None:
         for condition, field, default in (
@@ -283,7 +282,8 @@ def _is_finished(job: Object) -> bool:
 
 
 def _start_of(job: Object) -> tuple[float, str]:
-    return time_of((job.get("status") or {}).get("startTime")), name_of(job)
+    """To sort by; one that never started is the last to go."""
+    return time_of((job.get("status") or {}).get("startTime")) or inf, name_of(job)
 
 
 def _reference(job: Object) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import NamedTuple
 
 _MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -29,6 +30,12 @@ _YEARS_AHEAD = 5
 
 class ScheduleError(ValueError):
     pass
+
+
+class Due(NamedTuple):
+    at: float | None
+    starts: int
+    """About how many there were."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,29 @@ class Schedule:
         if self.every:
             return since + self.every * ((now - since) // self.every + 1)
         return self.next_after(now, zone)
+
+    def last_due(self, since: float, now: float, zone: tzinfo = UTC) -> Due:
+        """The latest start after `since` that should have happened by now, as upstream's `mostRecentScheduleTime`.
+
+        How many there were is estimated by the time between the first two: there may be far too many to list. Raises
+        `ScheduleError` for a schedule that matches nothing.
+        """
+        first = self.next_after(since, zone)
+        if first is None:
+            raise ScheduleError("time difference between two schedules is less than 1 second")
+        if now < first:
+            return Due(None, 0)
+        second = self.next_after(first, zone)
+        if second is None or now < second:
+            return Due(first, 1)
+        between = max(round(second - first), 1)
+        count = int(now - first) // between + 1
+        latest: float | None = None
+        # One more back: the times between starts need not be equal.
+        following = self.next_after(first + (count - 2) * between, zone)
+        while following is not None and following <= now:
+            latest, following = following, self.next_after(following, zone)
+        return Due(latest, count)
 
     def next_after(self, seconds: float, zone: tzinfo = UTC) -> float | None:
         """The first match strictly after, in seconds since the epoch; None if there is none."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from twinplane.controlplane.controllers.pods import pod_from_template
+from twinplane.controlplane.controllers.pods import is_terminal, pod_from_template
 from twinplane.controlplane.controllers.revisions import HASH_LABEL
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.meta import annotations_of, created_at, name_of
+from twinplane.kubeclient.meta import annotations_of, created_at, is_deleting, name_of
 from twinplane.kubeclient.node_fit import matches_node, taints_of, untolerated
 from twinplane.kubeclient.resources import DAEMON_SETS
 
@@ -87,8 +87,9 @@ def node_of(pod: Object) -> str:
 
 
 def by_node(pods: Iterable[Object]) -> dict[str, list[Object]]:
-    """Oldest first on each node, bound ones before those that wait."""
+    """Oldest first on each node, bound ones before those that wait; without those that ended and are being deleted."""
     result: dict[str, list[Object]] = {}
-    for pod in sorted(pods, key=lambda pod: (not pod["spec"].get("nodeName"), created_at(pod), name_of(pod))):
+    counted = (pod for pod in pods if not (is_terminal(pod) and is_deleting(pod)))
+    for pod in sorted(counted, key=lambda pod: (not pod["spec"].get("nodeName"), created_at(pod), name_of(pod))):
         result.setdefault(node_of(pod), []).append(pod)
     return result

@@ -142,7 +142,7 @@ class DeploymentController:
         if rollout.new is not None:
             await self._adjust_new(rollout, rollout.new)
         for replica_set, size in rolling.scale_all(deployment, rollout.new, rollout.old):
-            await self._scale(rollout, replica_set, size)
+            await self._scale(rollout, replica_set, size, remember=True)
         if deployment["spec"].get("paused"):
             await self._clean_up(rollout)
         return await self._write(rollout, judge=False)
@@ -226,6 +226,7 @@ class DeploymentController:
                 return
             else:
                 message = f'Failed to create new replica set "{name}": {error.message}'
+                self._events.event(deployment, "Warning", "ReplicaSetCreateError", message)
                 rollout.progressing("False", "ReplicaSetCreateError", message)
                 await self._write(rollout, judge=False)
                 raise
@@ -250,12 +251,13 @@ class DeploymentController:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    async def _scale(self, rollout: _Rollout, replica_set: Object, size: int) -> bool:
-        """True when the size changed; the annotations for proportional scaling follow in any case."""
+    async def _scale(self, rollout: _Rollout, replica_set: Object, size: int, *, remember: bool = False) -> bool:
+        """True when the size changed. The annotations for proportional scaling go with it; `remember` writes them also
+        where the size stays."""
         before = replicas_of(replica_set)
         remembered = sets.sizes(rollout.deployment)
         annotations = annotations_of(replica_set)
-        if before == size and (not size or remembered.items() <= annotations.items()):
+        if before == size and (not remember or remembered.items() <= annotations.items()):
             return False
         changed = copied(replica_set)
         changed["spec"]["replicas"] = size

@@ -27,6 +27,8 @@ from twinplane.kubeclient.resources import DEPLOYMENTS
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
+HISTORY_LENGTH_MAX = 2000
+NAME_MAX = 253
 _NOT_COPIED = frozenset(
     {
         "kubectl.kubernetes.io/last-applied-configuration",
@@ -69,7 +71,7 @@ def made_for(deployment: Object, replicas: int, revision: int) -> Object:
     selector.setdefault("matchLabels", {})[HASH_LABEL] = hashed
     made = {
         "metadata": {
-            "name": f"{name_of(deployment)}-{hashed}",
+            "name": f"{name_of(deployment)[: NAME_MAX - len(hashed) - 1]}-{hashed}",
             "namespace": namespace_of(deployment),
             "labels": dict(template["metadata"]["labels"]),
             "ownerReferences": [controller_reference(deployment, DEPLOYMENTS)],
@@ -97,8 +99,16 @@ def inherited(deployment: Object, replica_set: Object, revision: int) -> dict[st
         annotations[REVISION] = str(revision)
         if before:
             history = [entry for entry in annotations.get(REVISION_HISTORY, "").split(",") if entry]
-            annotations[REVISION_HISTORY] = ",".join([*history, str(before)])
+            annotations[REVISION_HISTORY] = _shortened([*history, str(before)])
     return annotations
+
+
+def _shortened(history: Sequence[str]) -> str:
+    """Without the oldest ones, where there are too many."""
+    text = ",".join(history)
+    while len(text) > HISTORY_LENGTH_MAX:
+        text = text.partition(",")[2]
+    return text
 
 
 def revision_of(body: Object) -> int:

@@ -144,7 +144,9 @@ def _share(deployment: Object, replica_set: Object, to_add: int, added: int) -> 
         fraction = -current
     else:
         before = int(annotations_of(replica_set).get(MAX_REPLICAS) or 0)
-        before = before or int((deployment.get("status") or {}).get("replicas", 0)) or current
+        before = before or int((deployment.get("status") or {}).get("replicas", 0))
+        if not before:
+            return 0
         fraction = _rounded(current * (wanted + max_surge(deployment)) / before) - current
     left = to_add - added
     return min(fraction, left) if to_add > 0 else max(fraction, left)

@@ -71,10 +71,10 @@ def counted(
     }
     enough = available >= replicas_of(deployment) - max_unavailable(deployment)
     set_condition(conditions, AVAILABLE, _ENOUGH if enough else _NOT_ENOUGH, now)
-    terminating = [(entry.get("status") or {}).get("terminatingReplicas") for entry in every]
-    counted = [count for count in terminating if count is not None]
-    # Only where all ReplicaSets say it; upstream leaves it out until then.
-    more = {"terminatingReplicas": sum(counted)} if len(counted) == len(every) and every else {}
+    synced = [found for entry in every if (found := entry.get("status") or {}).get("observedGeneration")]
+    terminating = [found["terminatingReplicas"] for found in synced if found.get("terminatingReplicas") is not None]
+    # Only where all ReplicaSets say it that were ever looked at; upstream leaves it out until then.
+    more = {"terminatingReplicas": sum(terminating)} if synced and len(terminating) == len(synced) else {}
     return without_zeros(status) | more
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, NamedTuple
 
 from twinplane.controlplane.controllers.horizontalpodautoscaler.replicas import Tolerance
@@ -183,8 +184,8 @@ def _highest(rules: Mapping[str, Any], history: History, current: int, now: floa
         if policy["type"] == "Pods":
             proposals.append(start + policy["value"])
         else:
-            # Rounded up: a small target would never grow otherwise.
-            proposals.append(-(-start * (100 + policy["value"]) // 100))
+            # Rounded up, as a small target would never grow otherwise; in floating point: 100 and 10% are 111 upstream.
+            proposals.append(ceil(start * (1 + policy["value"] / 100)))
     return (min if rules["selectPolicy"] == "Min" else max)(proposals, default=_UNLIMITED)
 
 
@@ -197,7 +198,7 @@ def _lowest(rules: Mapping[str, Any], history: History, current: int, now: float
         if policy["type"] == "Pods":
             proposals.append(start - policy["value"])
         else:
-            proposals.append(start * (100 - policy["value"]) // 100)
+            proposals.append(int(start * (1 - policy["value"] / 100)))
     return (max if rules["selectPolicy"] == "Min" else min)(proposals, default=0)
 
 

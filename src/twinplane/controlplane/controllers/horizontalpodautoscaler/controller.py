@@ -27,6 +27,7 @@ from twinplane.kubeclient.resources import HORIZONTAL_POD_AUTOSCALERS, PODS
 from twinplane.kubeclient.selectors import LabelSelector, SelectorError, parse_label_selector
 
 PERIOD_SECONDS = 15.0
+CONFLICT_RETRIES = 5
 
 
 class _StopError(Exception):
@@ -107,9 +108,11 @@ class HorizontalPodAutoscalerController:
             look.note(stop.condition, stop.verdict)
             self._events.event(autoscaler, "Warning", stop.reason, stop.message)
         look.status["conditions"] = look.conditions
+        status = {name: value for name, value in look.status.items() if value is not None}
         try:
-            await write_status(self._client, HORIZONTAL_POD_AUTOSCALERS, autoscaler, look.status)
+            await write_status(self._client, HORIZONTAL_POD_AUTOSCALERS, autoscaler, status)
         except ApiError as error:
+            self._events.event(autoscaler, "Warning", "FailedUpdateStatus", error.message)
             if error.code != 409:
                 raise
         return PERIOD_SECONDS
@@ -126,27 +129,27 @@ class HorizontalPodAutoscalerController:
             history.recommendations.append(Event(look.now, current))
         size = Size(current, int(spec.get("minReplicas", 1)), int(spec["maxReplicas"]), look.now)
         desired, reason = current, ""
-        measured: list[Measured] = []
-        if current == 0 and size.minimum != 0:
+        look.status["currentMetrics"] = None
+        if current == 0:
             look.note("ScalingActive", _DISABLED)
         elif current > size.maximum:
             desired, reason = size.maximum, "Current number of replicas above Spec.MaxReplicas"
         elif current < size.minimum:
             desired, reason = size.minimum, "Current number of replicas below Spec.MinReplicas"
         else:
-            measured, best = await self._measure(key, look, scale, current)
-            reason = "All metrics below target" if best.replicas < current else f"{best.name} above target"
+            best = await self._measure(key, look, scale, current)
+            if best.replicas != current:
+                reason = "All metrics below target" if best.replicas < current else f"{best.name} above target"
             outcome = behavior.decided(spec, history, size, best.replicas)
             look.note("AbleToScale", outcome.able)
             look.note("ScalingLimited", outcome.limited)
             desired = outcome.replicas
-        look.status["currentMetrics"] = [entry.status for entry in measured] or None
         if desired != current:
             await self._apply(look, resource, scale, desired, reason)
-            history.note_scaling(current, desired, look.now)
+            if spec.get("behavior"):
+                history.note_scaling(current, desired, look.now)
             look.status["lastScaleTime"] = rfc3339(look.now)
         look.status["desiredReplicas"] = desired
-        look.status = {name: value for name, value in look.status.items() if value is not None}
 
     async def _target(self, key: Key, reference: dict[str, Any]) -> tuple[Resource, Object]:
         try:
@@ -158,7 +161,8 @@ class HorizontalPodAutoscalerController:
             verdict = Verdict("False", "FailedGetScale", text)
             raise _StopError("AbleToScale", verdict, "FailedGetScale", error.message) from error
 
-    async def _measure(self, key: Key, look: _Look, scale: Object, current: int) -> tuple[list[Measured], Measured]:
+    async def _measure(self, key: Key, look: _Look, scale: Object, current: int) -> Measured:
+        """The metric that asks for the most. Notes in the status what was measured."""
         selector = self._selector(key, scale)
         spec = look.autoscaler["spec"]
         situation = Situation(
@@ -170,16 +174,21 @@ class HorizontalPodAutoscalerController:
             behavior.tolerance_of(spec),
             look.now,
         )
-        measured: list[Measured] = []
+        best: Measured | None = None
         failures: list[UnmeasuredError] = []
         metrics = spec.get("metrics") or []
+        statuses = look.status["currentMetrics"] = []
         for metric in metrics:
             try:
-                measured.append(await proposal(self._metrics, metric, situation))
+                found = await proposal(self._metrics, metric, situation)
             except UnmeasuredError as failure:
                 failures.append(failure)
                 self._events.event(look.autoscaler, "Warning", failure.reason, failure.message)
-        best = max(measured, key=lambda entry: entry.replicas, default=None)
+                statuses.append(_UNMEASURED)
+                continue
+            statuses.append(found.status)
+            if best is None or best.replicas == 0 or found.replicas > best.replicas:
+                best = found
         # With a part of the metrics a target may grow, but not shrink: the silent one may be the one that needs it.
         if best is None or (failures and best.replicas < current):
             first = failures[0]
@@ -191,7 +200,7 @@ class HorizontalPodAutoscalerController:
             raise _StopError("ScalingActive", verdict, "FailedComputeMetricsReplicas", summary)
         text = f"the HPA was able to successfully calculate a replica count from {best.name}"
         look.note("ScalingActive", Verdict("True", "ValidMetricFound", text))
-        return measured, best
+        return best
 
     def _selector(self, key: Key, scale: Object) -> LabelSelector:
         text = (scale.get("status") or {}).get("selector", "")
@@ -231,7 +240,7 @@ class HorizontalPodAutoscalerController:
 
     async def _apply(self, look: _Look, resource: Resource, scale: Object, desired: int, reason: str) -> None:
         try:
-            await self._scales.set(resource, scale, desired)
+            await self._set_scale(look, resource, scale, desired)
         except ApiError as error:
             text = f"the HPA controller was unable to update the target scale: {error.message}"
             message = f"New size: {desired}; reason: {reason}; error: {error.message}"
@@ -242,6 +251,22 @@ class HorizontalPodAutoscalerController:
         message = f"New size: {desired}; reason: {reason}"
         self._events.event(look.autoscaler, "Normal", "SuccessfulRescale", message)
 
+    async def _set_scale(self, look: _Look, resource: Resource, scale: Object, desired: int) -> None:
+        """Somebody else may write to the target at the same time. Raises `ApiError`."""
+        reference = look.autoscaler["spec"]["scaleTargetRef"]
+        for left in reversed(range(CONFLICT_RETRIES)):
+            try:
+                await self._scales.set(resource, scale, desired)
+            except ApiError as error:
+                if error.code != 409 or not left:
+                    raise
+            else:
+                return
+            where = (look.autoscaler["metadata"]["namespace"], reference["name"])
+            _, scale = await self._scales.get(reference.get("apiVersion", ""), reference["kind"], *where)
 
+
+_UNMEASURED = {"type": ""}
+"""In the place of a metric that failed: upstream keeps the list as long as the specification's."""
 _GOT_SCALE = Verdict("True", "SucceededGetScale", "the HPA controller was able to get the target's current scale")
 _DISABLED = Verdict("False", "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")

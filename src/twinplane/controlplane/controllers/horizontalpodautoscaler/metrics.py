@@ -72,7 +72,7 @@ class MetricsApi:
         query = {"labelSelector": selector}
         items = await self._items("resource", POD_METRICS, "", namespace, subject="pods.metrics.k8s.io", query=query)
         found: Samples = {}
-        for item in items:
+        for item in _some("resource", items):
             value = _usage(item, resource, container)
             if value is not None:
                 window = go_seconds(item.get("window", "")) or METRIC_WINDOW_SECONDS
@@ -87,7 +87,7 @@ class MetricsApi:
                 time_of(item.get("timestamp")),
                 float(item.get("windowSeconds") or METRIC_WINDOW_SECONDS),
             )
-            for item in items
+            for item in _some("custom", items)
         }
 
     async def object(self, namespace: str, described: Mapping[str, Any], metric: Mapping[str, Any]) -> int:
@@ -96,6 +96,9 @@ class MetricsApi:
         except ApiError as error:
             raise MetricsError(f"unable to map object to resource: {error.message}") from error
         items = await self._custom(namespace, resource, described["name"], metric)
+        if len(items) != 1:
+            found = f"the custom metrics API server returned {len(items)} results when we asked for exactly one"
+            raise MetricsError(f"{_unable('custom')}: {found}")
         return quantity.milli(items[0]["value"])
 
     async def external(self, namespace: str, metric: Mapping[str, Any]) -> list[int]:
@@ -104,7 +107,7 @@ class MetricsApi:
         items = await self._items(
             "external", resource, "", namespace, subject=f"{metric['name']}.{EXTERNAL[0]}", query=query
         )
-        return [quantity.milli(item["value"]) for item in items]
+        return [quantity.milli(item["value"]) for item in _some("external", items)]
 
     async def _custom(
         self, namespace: str, described: Resource, name: str, metric: Mapping[str, Any], selector: str = ""
@@ -112,8 +115,9 @@ class MetricsApi:
         plural = f"{described.plural}.{described.group}" if described.group else described.plural
         scope: str | None = namespace
         tail = f"{name}/{metric['name']}"
-        if described.kind == "Namespace":
-            scope, plural, tail = None, f"namespaces/{name}", f"metrics/{metric['name']}"
+        if (described.group, described.kind) == ("", "Namespace"):
+            # Its own, whatever name is given: an autoscaler does not look out of its namespace.
+            scope, plural, tail = None, f"namespaces/{namespace}", f"metrics/{metric['name']}"
         query = {"labelSelector": selector, "metricLabelSelector": _selector(metric)}
         resource = Resource(CUSTOM, self._custom_version, plural, "MetricValueList", described.namespaced)
         try:
@@ -136,18 +140,24 @@ class MetricsApi:
         subject: str,
         query: Mapping[str, str],
     ) -> list[Object]:
-        unable = f"unable to fetch metrics from {api} metrics API"
         try:
             answer = await self._client.get(resource, name, namespace, query=query)
         except ApiError as error:
             if error.code == 404 and not error.details:
                 text = f"the server could not find the requested resource (get {subject})"
-                raise _NotServed(f"{unable}: {text}") from error
-            raise MetricsError(f"{unable}: {error.message}") from error
-        items: list[Object] = answer.get("items") or []
-        if not items:
-            raise MetricsError(f"no metrics returned from {api} metrics API")
-        return items
+                raise _NotServed(f"{_unable(api)}: {text}") from error
+            raise MetricsError(f"{_unable(api)}: {error.message}") from error
+        return answer.get("items") or []
+
+
+def _some(api: str, items: list[Object]) -> list[Object]:
+    if not items:
+        raise MetricsError(f"no metrics returned from {api} metrics API")
+    return items
+
+
+def _unable(api: str) -> str:
+    return f"unable to fetch metrics from {api} metrics API"
 
 
 def _selector(metric: Mapping[str, Any]) -> str:

@@ -13,7 +13,9 @@ from twinplane.controlplane.controllers.horizontalpodautoscaler import replicas
 from twinplane.controlplane.controllers.horizontalpodautoscaler.metrics import MetricsError, MetricsReader
 from twinplane.controlplane.controllers.horizontalpodautoscaler.replicas import Proposal, Situation
 from twinplane.kubeclient import quantity
-from twinplane.kubeclient.selectors import selector_of
+
+_MOST = (1 << 63) - 1
+"""The largest quantity."""
 
 
 class Measured(NamedTuple):
@@ -45,8 +47,19 @@ async def proposal(reader: MetricsReader, spec: Mapping[str, Any], situation: Si
     try:
         return await kind.measure(reader, source, situation)
     except MetricsError as error:
-        subject = kind.subject.format(name=source.get("name", (source.get("metric") or {}).get("name", "")))
-        raise UnmeasuredError(f"FailedGet{named}Metric", str(error), f"failed to get {subject}: {error}") from error
+        raise UnmeasuredError(f"FailedGet{named}Metric", str(error), _summary(kind, source, str(error))) from error
+
+
+def _summary(kind: _Kind, source: Mapping[str, Any], error: str) -> str:
+    """The words of the failed reconcile, in which upstream names what was looked for once more."""
+    metric = (source.get("metric") or {}).get("name", "")
+    target = source.get("target") or {}
+    if kind.shared and target.get("averageValue") is not None:
+        error = f"failed to get {metric} {kind.shared} metric: {error}"
+    elif kind.shared == "external" and target.get("value") is not None:
+        error = f"failed to get external metric {metric}: {error}"
+    names = {"name": source.get("name", metric), "container": source.get("container", "")}
+    return f"failed to get {kind.subject.format(**names)}: {error}"
 
 
 async def _resource(reader: MetricsReader, source: Mapping[str, Any], situation: Situation) -> Measured:
@@ -65,7 +78,8 @@ async def _of_pods_resource(
     average = source["target"].get("averageValue")
     if utilization is None and average is None:
         raise MetricsError(
-            "invalid resource metric source: neither an average utilization target nor an average value target was set"
+            "invalid resource metric source: neither an average utilization target nor an average value (usage) target "
+            "was set"
         )
     try:
         samples = await reader.resource(situation.namespace, situation.selector, name, container)
@@ -85,7 +99,8 @@ async def _of_pods_resource(
             lambda: replicas.from_utilization(situation, utilization, samples, name, container),
         )
         label = f"{name} {'container ' if container else ''}resource utilization (percentage of request)"
-    current: dict[str, Any] = {"averageValue": _text(found.value)}
+    # Memory in powers of two, as the resource metrics API gives it.
+    current: dict[str, Any] = {"averageValue": _text(found.value, "BinarySI" if name == "memory" else "DecimalSI")}
     if found.utilization is not None:
         current["averageUtilization"] = found.utilization
     if container:
@@ -111,12 +126,14 @@ async def _object(reader: MetricsReader, source: Mapping[str, Any], situation: S
     try:
         value = await reader.object(situation.namespace, described, metric)
     except MetricsError as error:
-        subject = f"{described['kind']} {situation.namespace}/{described['name']}"
-        # Upstream puts the object after the error.
-        raise MetricsError(f"unable to get metric {metric['name']}: {subject} {error}") from error
+        # Upstream's words, in upstream's order.
+        subject = f"{described['kind']} on {situation.namespace} {described['name']}"
+        raise MetricsError(f"unable to get metric {metric['name']}: {subject}/{error}") from error
     found, current = _of_one_value(source, situation, value, "object")
     status = {"metric": dict(metric), "describedObject": dict(described), "current": current}
     label = f"{described['kind']} metric {metric['name']}"
+    if source["target"].get("value") is None:
+        label = f"external metric {metric['name']}({_selector(metric.get('selector'))})"
     return Measured(found.replicas, label, {"type": "Object", "object": status})
 
 
@@ -124,7 +141,7 @@ async def _external(reader: MetricsReader, source: Mapping[str, Any], situation:
     metric = source["metric"]
     selector = metric.get("selector")
     try:
-        value = sum(await reader.external(situation.namespace, metric))
+        value = min(sum(await reader.external(situation.namespace, metric)), _MOST)
     except MetricsError as error:
         text = f"unable to get external metric {situation.namespace}/{metric['name']}/{_selector(selector)}: {error}"
         raise MetricsError(text) from error
@@ -156,23 +173,38 @@ def _worded(what: str, compute: Callable[[], Proposal]) -> Proposal:
         raise MetricsError(f"{what}: {error}") from error
 
 
-def _text(thousandths: int) -> str:
+def _text(thousandths: int, family: quantity.Format = "DecimalSI") -> str:
+    if family == "BinarySI" and thousandths >= 1024_000:
+        # Whole units only, rounded up.
+        return quantity.render(-(-thousandths // 1000), family)
     return quantity.render(Fraction(thousandths, 1000) if thousandths % 1000 else thousandths // 1000)
 
 
 def _selector(selector: Mapping[str, Any] | None) -> str:
-    return "nil" if selector is None else str(selector_of(selector))
+    """As Go prints a pointer to a LabelSelector."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{item['key']},Operator:{item['operator']},"
+        f"Values:[{' '.join(item.get('values') or ())}],}},"
+        for item in selector.get("matchExpressions") or ()
+    )
+    fields = f"MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}}"
+    return f"&LabelSelector{{{fields},}}"
 
 
 class _Kind(NamedTuple):
     measure: Callable[[MetricsReader, Mapping[str, Any], Situation], Awaitable[Measured]]
     subject: str
+    shared: str = ""
+    """What one value for all pods is called."""
 
 
 _KINDS = {
     "Resource": _Kind(_resource, "{name} resource metric value"),
-    "ContainerResource": _Kind(_container_resource, "{name} container metric value"),
+    "ContainerResource": _Kind(_container_resource, "{container} container metric value"),
     "Pods": _Kind(_pods, "pods metric value"),
-    "Object": _Kind(_object, "object metric value"),
-    "External": _Kind(_external, "{name} external metric value"),
+    "Object": _Kind(_object, "object metric value", "object"),
+    "External": _Kind(_external, "{name} external metric value", "external"),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
 
+from twinplane.controlplane.admission.pod_resources import total
 from twinplane.controlplane.controllers.horizontalpodautoscaler.metrics import MetricsError, Sample, Samples
 from twinplane.controlplane.controllers.pods import is_ready, phase_of
 from twinplane.kubeclient import quantity
@@ -60,23 +61,25 @@ class Groups:
     """Pods by what their samples are worth."""
 
     ready: int = 0
-    ignored: set[str] = field(default_factory=set)
+    unready: set[str] = field(default_factory=set)
     """Not started or not ready yet: they count for nothing, or zero when scaling up."""
     missing: set[str] = field(default_factory=set)
+    ignored: set[str] = field(default_factory=set)
+    """Failed, or on their way out."""
 
 
 def grouped(pods: Iterable[Object], samples: Mapping[str, Sample], resource: str, now: float) -> Groups:
     groups = Groups()
     for pod in pods:
-        if is_deleting(pod) or phase_of(pod) in ("Failed", "Succeeded"):
-            continue
         name = name_of(pod)
-        if phase_of(pod) == "Pending":
+        if is_deleting(pod) or phase_of(pod) == "Failed":
             groups.ignored.add(name)
+        elif phase_of(pod) == "Pending":
+            groups.unready.add(name)
         elif name not in samples:
             groups.missing.add(name)
         elif resource == "cpu" and _is_starting(pod, samples[name], now):
-            groups.ignored.add(name)
+            groups.unready.add(name)
         else:
             groups.ready += 1
     return groups
@@ -98,48 +101,46 @@ def from_utilization(
     situation: Situation, target: int, samples: Samples, resource: str, container: str = ""
 ) -> Proposal:
     """`target` is in percent of what the pods request. Raises `MetricsError`."""
-    groups = _checked_groups(situation, samples, resource)
+    groups, counting = _counting(situation, samples, resource)
     requests = {name_of(pod): _request(pod, resource, container) for pod in situation.pods}
-    counting = {name: sample.value for name, sample in samples.items() if name in requests}
-    for name in groups.ignored:
-        counting.pop(name, None)
-    if not counting:
-        raise MetricsError("did not receive metrics for any ready pods")
 
     def measure(values: Mapping[str, int]) -> tuple[float, int, int]:
-        requested = sum(requests[name] for name in values)
+        known = [name for name in values if name in requests]
+        requested = sum(requests[name] for name in known)
         if requested == 0:
             raise MetricsError("no metrics returned matched known pods")
-        used = sum(values.values())
+        used = sum(values[name] for name in known)
         utilization = used * 100 // requested
-        return utilization / target, utilization, used // len(values)
+        return utilization / target, utilization, used // len(known)
 
     _, utilization, raw = measure(counting)
-    replicas = _replicas(situation, groups, counting, requests, lambda values: measure(values)[0])
+    # Of a target above all that is requested, a pod that says nothing may use that much.
+    full = {name: requests[name] * max(100, target) // 100 for name in groups.missing}
+    replicas = _replicas(situation, groups, counting, full, lambda values: measure(values)[0])
     return Proposal(replicas, raw, utilization)
 
 
 def from_average(situation: Situation, target: int, samples: Samples, resource: str) -> Proposal:
     """`target` is a value per pod. Raises `MetricsError`."""
-    groups = _checked_groups(situation, samples, resource)
-    names = {name_of(pod) for pod in situation.pods}
-    counting = {n: sample.value for n, sample in samples.items() if n in names and n not in groups.ignored}
-    if not counting:
-        raise MetricsError("did not receive metrics for any ready pods")
+    groups, counting = _counting(situation, samples, resource)
 
     def measure(values: Mapping[str, int]) -> float:
         return (sum(values.values()) // len(values)) / target
 
-    full = dict.fromkeys(names, target)
-    value = sum(counting.values()) // len(counting)
-    replicas = _replicas(situation, groups, counting, full, measure)
-    return Proposal(replicas, value)
+    replicas = _replicas(situation, groups, counting, dict.fromkeys(groups.missing, target), measure)
+    return Proposal(replicas, sum(counting.values()) // len(counting))
 
 
-def _checked_groups(situation: Situation, samples: Samples, resource: str) -> Groups:
+def _counting(situation: Situation, samples: Samples, resource: str) -> tuple[Groups, dict[str, int]]:
+    """And the values by pod that count."""
     if not situation.pods:
         raise MetricsError("no pods returned by selector while calculating replica count")
-    return grouped(situation.pods, samples, resource, situation.now)
+    groups = grouped(situation.pods, samples, resource, situation.now)
+    out = groups.ignored | groups.unready
+    counting = {name: sample.value for name, sample in samples.items() if name not in out}
+    if not counting:
+        raise MetricsError("did not receive metrics for targeted pods (pods might be unready)")
+    return groups, counting
 
 
 def _replicas(
@@ -149,17 +150,18 @@ def _replicas(
     full: Mapping[str, int],
     measure: Measure,
 ) -> int:
+    """`full` is what pods without a sample are taken to use when that argues against a change."""
     current, tolerance, ratio = situation.wanted, situation.tolerance, measure(counting)
-    rising = bool(groups.ignored) and ratio > 1.0
+    rising = bool(groups.unready) and ratio > 1.0
     if not rising and not groups.missing:
         return current if tolerance.covers(ratio) else ceil(ratio * groups.ready)
     values = dict(counting)
     if ratio < 1.0:
-        values |= {name: full[name] for name in groups.missing}
+        values |= full
     elif ratio > 1.0:
         values |= dict.fromkeys(groups.missing, 0)
     if rising:
-        values |= dict.fromkeys(groups.ignored, 0)
+        values |= dict.fromkeys(groups.unready, 0)
     second = measure(values)
     if tolerance.covers(second) or (ratio < 1.0 < second) or (second < 1.0 < ratio):
         return current
@@ -193,24 +195,23 @@ def from_total_per_pod(situation: Situation, target: int, value: int) -> Proposa
 
 
 def _request(pod: Object, resource: str, container: str) -> int:
-    """In thousandths: of one container, of the pod itself where it says so, else of all that run as long as it does."""
+    """In thousandths: of one container, of the pod where it says so itself, else of all that run as long as it does."""
     spec = pod["spec"]
-    of_pod = {} if container else (spec.get("resources") or {}).get("requests") or {}
-    if resource in of_pod:
-        return quantity.milli(of_pod[resource])
+    if not container and (spec.get("resources") or {}).get("requests"):
+        of_pod = total(spec, "requests").get(resource)
+        if of_pod is None:
+            raise MetricsError(f"missing pod-level request for {resource} in Pod {name_of(pod)}")
+        return ceil(of_pod * 1000)
     lasting = [entry for entry in spec.get("initContainers") or [] if entry.get("restartPolicy") == "Always"]
     entries = [*(spec.get("containers") or []), *lasting]
     if container:
         entries = [entry for entry in entries if entry["name"] == container]
         if not entries:
             raise MetricsError(f"container {container} not found in Pod {name_of(pod)}")
-    requests = {
-        entry["name"]: ((entry.get("resources") or {}).get("requests") or {}).get(resource) for entry in entries
-    }
-    given = {name: request for name, request in requests.items() if request is not None}
-    if of_pod and not given:
-        raise MetricsError(f"missing pod-level request for {resource} in Pod {name_of(pod)}")
-    if not of_pod and len(given) < len(requests):
-        name = next(name for name in requests if name not in given)
-        raise MetricsError(f"missing request for {resource} in container {name} of Pod {name_of(pod)}")
-    return sum(map(quantity.milli, given.values()))
+    requested = 0
+    for entry in entries:
+        text = ((entry.get("resources") or {}).get("requests") or {}).get(resource)
+        if text is None:
+            raise MetricsError(f"missing request for {resource} in container {entry['name']} of Pod {name_of(pod)}")
+        requested += quantity.milli(text)
+    return requested

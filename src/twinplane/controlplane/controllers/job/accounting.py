@@ -30,17 +30,31 @@ class Books:
     kept_failures: int = 0
     """How many of them count."""
     new_failures: list[Object] = field(default_factory=list)
-    new_successes: int = 0
+    new_successes: list[Object] = field(default_factory=list)
     settled: list[Object] = field(default_factory=list)
     """Pods whose finalizer may go once the books are stored."""
 
+    later_succeeded: int = 0
+    later_failed: int = 0
+    """How many are entered at the next look."""
+
     @property
     def total_succeeded(self) -> int:
-        return self.succeeded + len(self.uncounted_succeeded)
+        return self.succeeded + len(self.uncounted_succeeded) + self.later_succeeded
 
     @property
     def total_failed(self) -> int:
-        return self.failed + len(self.uncounted_failed) + self.kept_failures
+        return self.failed + len(self.uncounted_failed) + self.later_failed + self.kept_failures
+
+    def put_off(self, most: int) -> None:
+        """What would make the status too long waits: for what is listed to be counted."""
+        succeeded, failed = self.uncounted_succeeded, self.uncounted_failed
+        room = max(0, most - len(succeeded))
+        late = {*succeeded[most:], *failed[room:]}
+        if late:
+            self.later_succeeded, self.later_failed = len(succeeded[most:]), len(failed[room:])
+            self.uncounted_succeeded, self.uncounted_failed = succeeded[:most], failed[:room]
+            self.settled = [pod for pod in self.settled if uid_of(pod) not in late]
 
     @property
     def balanced(self) -> bool:
@@ -98,7 +112,7 @@ def _enter_succeeded(job: Object, pods: Sequence[Object], books: Books) -> None:
             _complete_index(job, pod, books)
         elif uid_of(pod) not in known:
             books.uncounted_succeeded.append(uid_of(pod))
-            books.new_successes += 1
+            books.new_successes.append(pod)
 
 
 def _enter_failed(job: Object, pods: Sequence[Object], books: Books) -> None:
@@ -132,4 +146,4 @@ def _complete_index(job: Object, pod: Object, books: Books) -> None:
     index = index_of(pod)
     if index is not None and index < (job["spec"].get("completions") or 0) and index not in books.completed_indexes:
         books.completed_indexes.add(index)
-        books.new_successes += 1
+        books.new_successes.append(pod)

@@ -41,6 +41,8 @@ from twinplane.kubeclient.meta import (
 from twinplane.kubeclient.resources import JOBS, PODS
 
 BURST = 500
+UNCOUNTED_MAX = 500
+"""Pods in `status.uncountedTerminatedPods`: their uids are 20 KB."""
 BACKOFF_SECONDS = (10.0, 600.0)
 """Before a failed pod is replaced; doubles with every failure in a row."""
 THIS_CONTROLLER = "kubernetes.io/job-controller"
@@ -75,6 +77,7 @@ class JobController:
             self._pods,
             selector=selector_of_job,
             expectations=self._expectations,
+            finalizer=TRACKING,
         )
         self._failures: dict[str, _Failures] = {}
         """By uid of the Job."""
@@ -126,10 +129,11 @@ class JobController:
     async def _advance(self, key: Key, job: Object, pods: Sequence[Object]) -> float | None:
         now = self._clock.now()
         books = accounting.balance(job, pods)
-        self._note_failures(job, books, now)
+        self._note_failures(job, books)
         outcome = verdict.verdict_of(job, pods, books, now)
         if outcome is not None:
             accounting.close(job, pods, books, failing=outcome.final == "Failed")
+        books.put_off(UNCOUNTED_MAX)
         status = self._status(job, pods, books, now)
         failure: BaseException | None = None
         again: float | None = None
@@ -274,14 +278,15 @@ class JobController:
 
     # -- back-off ------------------------------------------------------------------------------------------------
 
-    def _note_failures(self, job: Object, books: Books, now: float) -> None:
+    def _note_failures(self, job: Object, books: Books) -> None:
         count, last, seen = self._failures.get(uid_of(job), _NONE)
+        news = [finished_at(pod) for pod in books.new_failures if uid_of(pod) not in seen]
         if books.new_successes:
-            count = 0
-        for pod in books.new_failures:
-            if uid_of(pod) not in seen:
-                count += 1
-                last = max(last, finished_at(pod, now))
+            success = max(map(finished_at, books.new_successes))
+            news = [at for at in news if at > success]
+            count, last = 0, 0.0
+        if news:
+            count, last = count + len(news), max(news)
         self._failures[uid_of(job)] = _Failures(count, last, frozenset(map(uid_of, books.new_failures)))
 
     def _backoff(self, job: Object) -> float:

@@ -46,9 +46,10 @@ def _found(rule: dict[str, Any], pod: Object) -> str:
             return ""
         code = status["state"]["terminated"]["exitCode"]
         return f"Container {status['name']} for pod {subject} failed with exit code {code}"
-    for pattern in rule.get("onPodConditions") or []:
+    wanted = {(item["type"], item.get("status", "True")) for item in rule.get("onPodConditions") or []}
+    if wanted:
         for condition in conditions_of(pod):
-            if (condition["type"], condition["status"]) == (pattern["type"], pattern.get("status", "True")):
+            if (condition["type"], condition["status"]) in wanted:
                 return f"Pod {subject} has condition {condition['type']}"
     return ""
 

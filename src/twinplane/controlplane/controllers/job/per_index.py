@@ -52,7 +52,7 @@ def kept(job: Object, pods: Sequence[Object], active: Iterable[Object], settled:
         if index is None or index >= completions or index in done or not (is_tracked(pod) and failed(job, pod)):
             continue
         other = result.get(index)
-        if other is None or (tries(other), finished_at(other, 0)) <= (tries(pod), finished_at(pod, 0)):
+        if other is None or (tries(other) <= tries(pod) and finished_at(other) <= finished_at(pod)):
             result[index] = pod
     return result
 
@@ -78,7 +78,7 @@ def pause(last: Object | None, now: float) -> float:
     if last is None:
         return 0.0
     first, longest = BACKOFF_SECONDS
-    return finished_at(last, now) + float(min(first * 2 ** min(tries(last), 10), longest)) - now
+    return finished_at(last) + float(min(first * 2 ** min(tries(last), 10), longest)) - now
 
 
 def ready_to_start(indexes: Iterable[int], last: Mapping[int, Object], now: float) -> tuple[list[int], float | None]:

@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twinplane.controlplane.controllers.pods import is_terminal, phase_of, pod_from_template
+from twinplane.controlplane.controllers.pods import (
+    is_ready,
+    is_terminal,
+    phase_of,
+    pod_from_template,
+    ready_since,
+    restarts_of,
+)
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.meta import annotations_of, condition_of, finalizers_of, is_deleting, name_of, time_of, uid_of
+from twinplane.kubeclient.meta import (
+    annotations_of,
+    condition_of,
+    created_at,
+    finalizers_of,
+    is_deleting,
+    name_of,
+    time_of,
+    uid_of,
+)
 from twinplane.kubeclient.resources import JOBS
 
 TRACKING = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
+NAME_MAX = 58
+"""Of the part before what the API server adds to a name: beyond it, the index would be cut off."""
 
 
 def is_indexed(job: Object) -> bool:
@@ -33,7 +51,8 @@ def pod_of(job: Object, index: int | None, annotations: Mapping[str, str] | None
     if index is not None:
         labels[INDEX] = str(index)
         metadata.setdefault("annotations", {}).update({INDEX: str(index), **(annotations or {})})
-        metadata["generateName"] = f"{name_of(job)}-{index}-"
+        tail = f"-{index}-"
+        metadata["generateName"] = f"{name_of(job)[: NAME_MAX - len(tail)]}{tail}"
         pod["spec"]["hostname"] = f"{name_of(job)}-{index}"
         _add_index_variable(pod["spec"])
     return pod
@@ -73,16 +92,41 @@ def failed(job: Object, pod: Object) -> bool:
     return is_deleting(pod) and not replaces_only_failed(job) and not succeeded(pod)
 
 
-def finished_at(pod: Object, now: float) -> float:
-    """When its last container ended; else when it stopped being ready, was deleted, or `now`."""
-    status = pod.get("status") or {}
+def finished_at(pod: Object) -> float:
+    """When its last container ended; else when it stopped being ready, was deleted, or was made."""
+    status, metadata = pod.get("status") or {}, pod["metadata"]
+    sidecars = {
+        item["name"] for item in pod["spec"].get("initContainers") or [] if item.get("restartPolicy") == "Always"
+    }
+    inits = (entry for entry in status.get("initContainerStatuses") or [] if entry["name"] in sidecars)
     ends = [
-        time_of((entry.get("state") or {}).get("terminated", {}).get("finishedAt"))
-        for entry in status.get("containerStatuses") or []
+        time_of(((entry.get("state") or {}).get("terminated") or {}).get("finishedAt"))
+        for entry in [*(status.get("containerStatuses") or []), *inits]
     ]
+    if ends and all(ends):
+        return max(ends)
     ready = condition_of(pod, "Ready")
-    unready = time_of(ready.get("lastTransitionTime")) if ready is not None and ready["status"] == "False" else 0.0
-    return max(ends, default=0.0) or unready or time_of(pod["metadata"].get("deletionTimestamp")) or now
+    if ready is not None and ready["status"] == "False" and ready.get("lastTransitionTime"):
+        return time_of(ready["lastTransitionTime"])
+    if is_deleting(pod):
+        return time_of(metadata["deletionTimestamp"]) - float(metadata.get("deletionGracePeriodSeconds") or 0)
+    return created_at(pod)
+
+
+_PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+
+def progress(pod: Object) -> tuple[Any, ...]:
+    """To sort by, the least useful active pod first: upstream's `ActivePods`."""
+    return (
+        bool(pod["spec"].get("nodeName")),
+        _PHASES.get(phase_of(pod), 0),
+        is_ready(pod),
+        -(ready_since(pod) or 0.0),
+        -restarts_of(pod),
+        -created_at(pod),
+        name_of(pod),
+    )
 
 
 def active(pods: Iterable[Object]) -> list[Object]:

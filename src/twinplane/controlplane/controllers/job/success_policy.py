@@ -19,6 +19,8 @@ def met(job: Object, completed: Set[int]) -> str:
         needed = rule.get("succeededCount")
         if wanted is not None:
             required = completion_indexes.parsed(wanted, completions)
+            if not required:
+                continue
             counted = completed & required
             needed = len(required) if needed is None else needed
         if needed is not None and len(counted) >= needed:

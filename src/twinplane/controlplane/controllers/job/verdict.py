@@ -12,13 +12,13 @@ from twinplane.controlplane.controllers.job.pods import (
     active,
     index_of,
     is_indexed,
+    progress,
     replaces_only_failed,
     restarts,
     terminating,
 )
-from twinplane.controlplane.controllers.pods import is_ready
 from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.meta import created_at, name_of, time_of
+from twinplane.kubeclient.meta import time_of
 
 BACKOFF_LIMIT = 6
 """Unless indexes have a limit each: then there is none over all."""
@@ -89,7 +89,7 @@ def _success(job: Object, pods: Sequence[Object], books: Books) -> Verdict | Non
 def _restarted_too_often(job: Object, pods: Sequence[Object], limit: int) -> bool:
     if job["spec"]["template"]["spec"].get("restartPolicy") != "OnFailure":
         return False
-    count = restarts(active(pods))
+    count = restarts(pods)
     return count > 0 if limit == 0 else count >= limit
 
 
@@ -98,7 +98,7 @@ def _is_reached(job: Object, pods: Sequence[Object], books: Books) -> bool:
     if completions is not None:
         return books.total_succeeded >= int(completions)
     # A work queue: once one pod succeeded no others start, and the Job ends with the last of them.
-    return books.total_succeeded > 0 and not active(pods) and not terminating(pods)
+    return books.total_succeeded > 0 and not active(pods)
 
 
 def seconds_to_deadline(job: Object, now: float) -> float | None:
@@ -115,8 +115,7 @@ def wanted_active(job: Object, pods: Sequence[Object], books: Books) -> int:
     parallelism = int(job["spec"].get("parallelism", 1))
     completions = job["spec"].get("completions")
     if completions is None:
-        running = len(active(pods))
-        return min(running, parallelism) if books.total_succeeded > 0 else parallelism
+        return len(active(pods)) if books.total_succeeded > 0 else parallelism
     return min(parallelism, max(0, int(completions) - books.total_succeeded))
 
 
@@ -133,7 +132,7 @@ def missing_indexes(job: Object, pods: Sequence[Object], books: Books, count: in
 
 def surplus(job: Object, pods: Sequence[Object], count: int) -> list[Object]:
     """Active pods to stop: at least `count`, and of an Indexed Job those outside of its indexes or there twice."""
-    ranked = sorted(active(pods), key=lambda pod: (is_ready(pod), -created_at(pod), name_of(pod)))
+    ranked = sorted(active(pods), key=progress)
     if not is_indexed(job):
         return ranked[: max(count, 0)]
     completions = int(job["spec"].get("completions") or 0)
@@ -148,7 +147,7 @@ def surplus(job: Object, pods: Sequence[Object], count: int) -> list[Object]:
         else:
             seen.add(index)
             useful.append(pod)
-    useful.sort(key=lambda pod: index_of(pod) or 0, reverse=True)
+    useful.reverse()
     return [*useless, *useful[: max(count - len(useless), 0)]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from twinplane.controlplane.controllers.pods import is_available, is_ready, phase_of, pod_from_template
 from twinplane.controlplane.controllers.revisions import HASH_LABEL
@@ -17,7 +17,7 @@ from twinplane.kubeclient.meta import (
     owner_references,
     uid_of,
 )
-from twinplane.kubeclient.resources import STATEFUL_SETS
+from twinplane.kubeclient.resources import PODS, STATEFUL_SETS
 
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
@@ -78,15 +78,41 @@ def claim_for(stateful_set: Object, template: Object, ordinal: int) -> Object:
     return claim
 
 
-def owners_of_claim(stateful_set: Object, claim: Object, pod: Object, *, condemned: bool) -> list[dict[str, Any]]:
-    """Who takes the claim of `pod` along: the set when it is deleted, the pod when it is scaled away, or nobody."""
+class Owners(NamedTuple):
+    references: list[dict[str, Any]]
+    conflict: bool = False
+    """Somebody else controls the claim: the retention policy does not hold for it."""
+
+
+def owners_of_claim(stateful_set: Object, claim: Object, pod: Object, *, condemned: bool) -> Owners:
+    """Who takes the claim of `pod` along: the set when it is deleted, the pod when it is scaled away, or nobody.
+
+    A claim that an earlier set or pod of the same name owns is left alone.
+    """
+    before = owner_references(claim)
+    if any(_is_stale(entry, "StatefulSet", stateful_set) or _is_stale(entry, "Pod", pod) for entry in before):
+        return Owners(before)
     ours = {uid_of(stateful_set), uid_of(pod)}
-    owners = [entry for entry in owner_references(claim) if entry["uid"] not in ours]
+    others = [entry for entry in before if entry["uid"] not in ours]
+    if any(entry.get("controller") for entry in others):
+        return Owners(others, conflict=True)
     if condemned and retention(stateful_set, "whenScaled") == "Delete":
-        owners.append({"apiVersion": "v1", "kind": "Pod", "name": name_of(pod), "uid": uid_of(pod)})
-    elif retention(stateful_set, "whenDeleted") == "Delete":
-        owners.append(controller_reference(stateful_set, STATEFUL_SETS))
-    return owners
+        return Owners([*others, controller_reference(pod, PODS)])
+    if retention(stateful_set, "whenDeleted") == "Delete":
+        return Owners([*others, controller_reference(stateful_set, STATEFUL_SETS)])
+    return Owners(others)
+
+
+def is_stale_claim(stateful_set: Object, claim: Object, ordinal: int) -> bool:
+    """It still goes with a pod that was scaled away: the next pod of that ordinal has to wait until it is gone."""
+    if retention(stateful_set, "whenScaled") != "Delete":
+        return False
+    name = f"{name_of(stateful_set)}-{ordinal}"
+    return any(entry["kind"] == "Pod" and entry["name"] == name for entry in owner_references(claim))
+
+
+def _is_stale(reference: dict[str, Any], kind: str, body: Object) -> bool:
+    return (reference["kind"], reference["name"]) == (kind, name_of(body)) and reference["uid"] != uid_of(body)
 
 
 def retention(stateful_set: Object, when: str) -> str:

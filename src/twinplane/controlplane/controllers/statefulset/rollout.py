@@ -16,7 +16,6 @@ from twinplane.controlplane.controllers.statefulset.identity import (
     first_ordinal,
     is_available_pod,
     is_created,
-    is_healthy,
     is_running_and_ready,
     revision_of,
 )
@@ -69,9 +68,11 @@ class View:
         return self.wanted.start + int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
 
     @property
-    def max_unavailable(self) -> int:
+    def max_unavailable(self) -> int | None:
+        """None where the set does not say."""
         strategy = (self.stateful_set["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
-        return max(1, scaled(strategy.get("maxUnavailable", 1), len(self.wanted), round_up=False))
+        given = strategy.get("maxUnavailable")
+        return None if given is None else max(1, scaled(given, len(self.wanted), round_up=False))
 
     def available(self, pod: Object) -> bool:
         return is_available_pod(self.stateful_set, pod, self.now)
@@ -104,14 +105,14 @@ def _fill(view: View, plan: Plan) -> bool:
 
 
 def _thin_out(view: View, plan: Plan) -> bool:
-    unhealthy = sorted(ordinal for ordinal, pod in view.pods.items() if not is_healthy(pod))
+    lost = sorted(ordinal for ordinal, pod in view.pods.items() if not view.available(pod))
     for ordinal in view.condemned:
         pod = view.pods[ordinal]
         if is_deleting(pod):
             if view.ordered:
                 return False
             continue
-        if view.ordered and not is_running_and_ready(pod) and unhealthy and unhealthy[0] != ordinal:
+        if view.ordered and lost and lost[0] != ordinal and ordinal in lost:
             return False
         plan.delete.append(pod)
         if view.ordered:
@@ -120,24 +121,27 @@ def _thin_out(view: View, plan: Plan) -> bool:
 
 
 def _update(view: View, plan: Plan) -> None:
-    """Pods of another revision, from the highest ordinal down, as many as may be unavailable (one, by default).
+    """Pods of another revision, from the highest ordinal down: one, or as many as may be unavailable.
 
-    Those that are not available go first: they take a place either way, and nothing is lost by replacing them.
+    Without `maxUnavailable` only the pods above the next one have to be available, as upstream without its gate
+    MaxUnavailableStatefulSet; with it all pods count, as upstream with that gate.
     """
-    if plan.create or plan.recreate:
-        return
-    outdated = [
-        view.pods[ordinal]
-        for ordinal in reversed(view.wanted)
-        if ordinal >= view.partition
-        and revision_of(view.pods[ordinal]) != view.update
-        and not is_deleting(view.pods[ordinal])
-    ]
-    broken = [pod for pod in outdated if not view.available(pod)]
-    sound = [pod for pod in outdated if view.available(pod)]
-    lost = sum(not view.available(view.pods[ordinal]) for ordinal in view.wanted)
-    room = max(0, view.max_unavailable - (lost - len(broken)))
-    plan.delete += [*broken, *sound][:room]
+
+    def is_lost(ordinal: int) -> bool:
+        pod = view.pods.get(ordinal)
+        return pod is None or pod in plan.recreate or not view.available(pod)
+
+    room = 1 if view.max_unavailable is None else view.max_unavailable - sum(map(is_lost, view.wanted))
+    for ordinal in reversed(view.wanted):
+        if ordinal < view.partition or room <= 0:
+            return
+        pod = view.pods.get(ordinal)
+        leaves = pod is None or is_deleting(pod) or pod in plan.recreate
+        if pod is not None and not leaves and revision_of(pod) != view.update:
+            plan.delete.append(pod)
+            room -= 1
+        elif view.max_unavailable is None and is_lost(ordinal):
+            return
 
 
 def status_of(view: View, current_name: str, update_name: str) -> dict[str, Any]:
