@@ -34,7 +34,6 @@ from twinplane.controlplane.composition import CONTROLLERS, LOOPBACK, SCHEDULER
 from twinplane.controlplane.scheduler.loop import Scheduler
 from twinplane.controlplane.scheduler.node import node_facts
 from twinplane.controlplane.scheduler.planner import Planner
-from twinplane.controlplane.scheduler.shape import Shapes
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.event_recorder import EventBroadcaster
@@ -62,8 +61,8 @@ class Meter:
 
 
 def core(shape: Shape, meter: Meter) -> float:
-    parser = Shapes()
     snapshot = Snapshot(Random(1))
+    parser = snapshot.shapes
     for body in shapes.nodes(shape):
         snapshot.set_node(node_facts(body))
     for body in shapes.running_pods(shape):

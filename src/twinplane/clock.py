@@ -8,10 +8,14 @@ token expiry).
 from __future__ import annotations
 
 import math
+import re
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
+
+_UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
 
 
 class Clock(Protocol):
@@ -39,6 +43,16 @@ def _rfc3339(seconds: int) -> str:
 def rfc3339_micro(seconds: float) -> str:
     """`metav1.MicroTime` on the wire, e.g. `2026-11-23T13:22:58.000000Z` (leases, events)."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds_of(duration: str) -> float:
+    """Of a Go duration such as `1m30s`. Raises ValueError as Go words it."""
+    unsigned = duration.removeprefix("-")
+    parts = _DURATION_PART.findall(unsigned)
+    if not unsigned or (unsigned != "0" and "".join(number + unit for number, unit in parts) != unsigned):
+        raise ValueError(f'time: invalid duration "{duration}"')
+    total = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    return -total if duration != unsigned else total
 
 
 def from_rfc3339(text: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from twinplane.kubeclient import errors
 from twinplane.kubeclient.contract import Object, ObjectList, PatchType, Resource, WatchEvent
-from twinplane.kubeclient.meta import copied, name_of
+from twinplane.kubeclient.meta import copied, labels_of, name_of
 from twinplane.kubeclient.resources import PODS
 
 
@@ -131,6 +131,9 @@ class Reader:
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
         return self._cluster.objects.get(Cluster._key(resource, name, namespace))
+
+    def labels(self, resource: Resource, name: str, namespace: str = "") -> Mapping[str, str]:
+        return labels_of(self.get(resource, name, namespace) or {"metadata": {}})
 
     def list(self, resource: Resource, namespace: str = "") -> list[Object]:
         return [

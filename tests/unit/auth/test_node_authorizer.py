@@ -248,6 +248,9 @@ class IndexedPods:
     def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
         return None
 
+    def labels(self, resource: Resource, name: str, namespace: str = "") -> dict[str, str]:
+        return {}
+
     def list(self, resource: Resource, namespace: str = "") -> Any:
         raise AssertionError("a request must not look at every pod")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twinplane.controlplane.scheduler.node import node_facts
-from twinplane.controlplane.scheduler.shape import Pod, Shapes
+from twinplane.controlplane.scheduler.shape import Pod
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 from twinplane.kubeclient.contract import Object
 
@@ -66,8 +66,8 @@ class World:
     """A snapshot with one interner, so that equal pods share their shape as in the scheduler."""
 
     def __init__(self, *nodes: Object) -> None:
-        self.shapes = Shapes()
         self.snapshot = snapshot(*nodes)
+        self.shapes = self.snapshot.shapes
 
     def parse(self, *bodies: Object) -> list[Pod]:
         return [self.shapes.pod(body) for body in bodies]

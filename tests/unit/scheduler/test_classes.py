@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from twinplane.controlplane.scheduler.planner import Planner
 from twinplane.controlplane.scheduler.plugins import DEFAULT_PLUGINS
 from twinplane.controlplane.scheduler.ranking import Ranking
 from twinplane.controlplane.scheduler.requirements import equalities
+from twinplane.controlplane.scheduler.shape import Shapes
 from twinplane.controlplane.scheduler.standing import Standings
 
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -89,3 +91,42 @@ def test_what_nodes_say_is_worked_out_once_for_all_that_ask_for_the_same() -> No
     kept = standings.of(one.shape)
     assert standings.of(same.shape) is kept
     assert standings.of(other.shape) is not kept
+
+
+def test_a_confirmed_binding_changes_nothing() -> None:
+    """The API server has given the pod its node's zone, which was foreseen when it was placed."""
+    made = World(node("a", zone="z1"), node("b", zone="z2"))
+    for number in range(4):
+        body = pod(f"p{number}", labels={**WEB, INDEX: str(number % 2)})
+        name = Planner(made.snapshot).place(made.parse(body)[0]).node
+        assert name is not None
+        labels = {**body["metadata"]["labels"], ZONE: made.snapshot.nodes[name].facts.labels[ZONE]}
+        journal = made.snapshot.journal_end
+        confirmed = {**body, "metadata": {**body["metadata"], "labels": labels}}
+        made.run(confirmed, on=name)
+        assert made.snapshot.journal_end == journal
+        assert made.snapshot.nodes[name].pods[f"uid-p{number}"].shape.labels == labels
+
+
+def test_selectors_see_the_zone_of_a_pod_at_once() -> None:
+    made = World(node("a", zone="z1"), node("b", zone="z2"))
+    planner = Planner(made.snapshot)
+    first, second, third = made.parse(
+        *(pod(f"p{number}", affinity=required_anti_affinity(HOSTNAME, {ZONE: "z1"})) for number in range(3))
+    )
+    assert {planner.place(first).node, planner.place(second).node} == {"a", "b"}
+    # The one on b is of another zone than the terms name.
+    assert planner.place(third).node == "b"
+
+
+def test_shapes_go_when_nothing_refers_to_them() -> None:
+    shapes = Shapes()
+    body = pod("p", labels=WEB)
+    there = shapes.shape(body)
+    zones = [shapes.bound(there, {ZONE: zone}) for zone in ("z1", "z2")]
+    assert zones[0] is shapes.bound(there, {ZONE: "z1", HOSTNAME: "other"})
+    assert shapes.bound(there, {}) is there
+    assert shapes.bound(zones[0], {ZONE: "z2"}) is zones[1]
+    gone = [ref(shape) for shape in (there, *zones)]
+    del there, zones
+    assert [reference() for reference in gone] == [None] * 3

@@ -120,6 +120,18 @@ profiles:
             "args.shape: Invalid value: unexpected field `shape`, remove it",
         ),
         (
+            {"profiles": [{"pluginConfig": [{"name": "DynamicResources", "args": {"bindingTimeout": "900ms"}}]}]},
+            'args.bindingTimeout: Invalid value: "900ms": must be at least 1 second',
+        ),
+        (
+            {"profiles": [{"pluginConfig": [{"name": "DynamicResources", "args": {"bindingTimeout": "soon"}}]}]},
+            'args.bindingTimeout: time: invalid duration "soon"',
+        ),
+        (
+            {"profiles": [{"pluginConfig": [{"name": "DynamicResources", "args": {"filterTimeout": "-1s"}}]}]},
+            'args.filterTimeout: Invalid value: "-1s": must be zero or positive',
+        ),
+        (
             {"profiles": [{"plugins": {"scores": {}}}]},
             'unknown field "profiles[0].plugins.scores"',
         ),

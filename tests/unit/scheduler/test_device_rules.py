@@ -9,8 +9,10 @@ import pytest
 
 from tests.unit.scheduler.builders import node, pod
 from tests.unit.scheduler.device_builders import DRIVER, device, device_claim, device_class, device_slice, request, uses
+from tests.unit.scheduler.test_configuration import profile_of
 from tests.unit.scheduler.test_devices import chosen, claim_status, inventory, world
 from tests.unit.scheduler.test_loop import events, placed, running
+from twinplane.controlplane.scheduler.configuration import SchedulerConfiguration
 from twinplane.controlplane.scheduler.devices.allocation import (
     AllocationError,
     AllocationFailed,
@@ -230,11 +232,25 @@ async def test_devices_that_never_become_ready_are_given_up(clock: VirtualClock)
     async with running(cluster, clock):
         await asyncio.sleep(590)
         assert events(cluster, "FailedScheduling") == []
+        assert events(cluster, "BindingConditionsPending") == ["waiting for binding conditions for device on node b"]
         await asyncio.sleep(15)
         first = 'running PreBind plugin "DynamicResources": device binding timeout: claim=c'
         assert first in events(cluster, "FailedScheduling")
         # It tries the same device again, as nothing says that it is broken.
         assert placed(cluster) == {"p": None}
+
+
+@virtual_time
+async def test_how_long_devices_may_take_is_configured(clock: VirtualClock) -> None:
+    cluster = world(clock, device_claim("c"))
+    await with_conditions(cluster)
+    cluster.seed(PODS, pod("p", **uses("c")))
+    args = {"name": "DynamicResources", "args": {"bindingTimeout": "1m30s"}}
+    async with running(cluster, clock, SchedulerConfiguration((profile_of(pluginConfig=[args]),))):
+        await asyncio.sleep(85)
+        assert events(cluster, "FailedScheduling") == []
+        await asyncio.sleep(10)
+        assert any("device binding timeout: claim=c" in text for text in events(cluster, "FailedScheduling"))
 
 
 @virtual_time

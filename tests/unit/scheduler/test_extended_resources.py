@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from tests.unit.scheduler.builders import World, node, pod
-from tests.unit.scheduler.device_builders import DRIVER, device, device_class, device_slice
+from tests.unit.scheduler.device_builders import DRIVER, device, device_claim, device_class, device_slice
+from tests.unit.scheduler.test_configuration import place, with_args
 from tests.unit.scheduler.test_loop import events, placed, running
 from twinplane.controlplane.scheduler.devices.extended import extended_plan
+from twinplane.controlplane.scheduler.devices.facts import claim_of
 from twinplane.controlplane.scheduler.devices.inventory import DeviceClass, Inventory
 from twinplane.controlplane.scheduler.explain import explain
+from twinplane.controlplane.scheduler.planner import Planner
 from twinplane.controlplane.scheduler.resources import extended_uses
 from twinplane.kubeclient.contract import Object, Resource
 from twinplane.kubeclient.errors import conflict
@@ -255,3 +258,97 @@ def test_of_several_classes_the_newest_has_the_resource() -> None:
     assert found.resources["deviceclass.resource.kubernetes.io/old"] == "old"
     found.set_class("a", None)
     assert found.resources[GPU] == "b"
+
+
+def result(name: str, **more: Any) -> Object:
+    return {"request": "r", "driver": DRIVER, "pool": "many", "device": name, **more}
+
+
+def taken(name: str, *results: Object) -> Object:
+    claim = device_claim(name)
+    return {**claim, "status": {"allocation": {"devices": {"results": list(results)}}}}
+
+
+def scored(cpu: str = "4") -> World:
+    """Node `many` has four devices of the class and one of another, `few` has two, `none` has none."""
+    made = World(*(node(name, cpu=cpu) for name in ("many", "few", "none")))
+    devices = made.snapshot.surroundings.devices
+    models = device_class("gpu", 'device.attributes["gpu.example.com"].model == "a100"')
+    devices.set_class("gpu", DeviceClass({**models["spec"], "extendedResourceName": GPU}))
+    others = device("other", model="h100")
+    for name, count, more in (("many", 4, [others]), ("few", 2, [])):
+        made_here = device_slice(name, *(device(str(number)) for number in range(count)), *more, node=name)
+        devices.set_slice(name, made_here["spec"])
+    return made
+
+
+MOST = with_args("NodeResourcesFit", scoringStrategy={"type": "MostAllocated", "resources": [{"name": GPU}]})
+LEAST = with_args("NodeResourcesFit", scoringStrategy={"type": "LeastAllocated", "resources": [{"name": GPU}]})
+EVEN = with_args("NodeResourcesBalancedAllocation", resources=[{"name": "cpu"}, {"name": GPU}])
+
+
+@pytest.mark.parametrize("resource", [GPU, IMPLICIT])
+def test_nodes_score_by_the_devices_that_they_have(resource: str) -> None:
+    most, least = (
+        with_args("NodeResourcesFit", scoringStrategy={"type": kind, "resources": [{"name": resource}]})
+        for kind in ("MostAllocated", "LeastAllocated")
+    )
+    assert place(scored(), most, asking("p", resource)) == "few"
+    assert place(scored(), least, asking("p", resource)) == "many"
+
+
+def test_scores_follow_what_is_taken() -> None:
+    made = scored()
+    devices = made.snapshot.surroundings.devices
+    planner = Planner(made.snapshot, LEAST.plugins)
+
+    def best() -> str | None:
+        """For another pod of the same class; it is taken away again."""
+        found = planner.place(made.parse(asking("next"))[0])
+        made.snapshot.remove_pod(found.pod.uid)
+        if found.devices is not None:
+            devices.forget(found.devices)
+        return found.node
+
+    assert best() == "many"
+    three = taken("c", result("0"), result("1"), result("other"), result("2", shareID="s"))
+    devices.set_claim("default/c", claim_of(three))
+    assert devices.totals(GPU, made.snapshot.nodes["many"].facts) == (4, 3)
+    assert best() == "few"
+    devices.set_claim("default/c", None)
+    assert best() == "many"
+    devices.set_slice("many", None)
+    assert best() == "few"
+
+
+def test_decisions_and_what_confirms_them_do_not_rank_anew() -> None:
+    made = scored()
+    devices = made.snapshot.surroundings.devices
+    planner = Planner(made.snapshot, MOST.plugins)
+    decision = planner.place(made.parse(asking("p"))[0])
+    version = devices.version
+    assert decision.devices is not None
+    made_claim = device_claim("x", owner="uid-p")
+    made_claim["metadata"]["annotations"] = {"resource.kubernetes.io/extended-resource-claim": "true"}
+    devices.set_claim("default/x", claim_of(made_claim))
+    allocation = {**decision.devices.allocations["uid-p"], "allocationTimestamp": "2026-01-01T00:00:00Z"}
+    devices.set_claim("default/x", claim_of({**made_claim, "status": {"allocation": allocation}}))
+    assert devices.version == version
+    devices.set_claim("default/x", None)
+    assert devices.version == version + 1
+
+
+def test_the_use_of_devices_is_evened_out_with_that_of_processors() -> None:
+    """Half the processor goes with half the devices."""
+    assert place(scored(), EVEN, asking("p", cpu="2")) == "few"
+    assert place(scored(), EVEN, asking("p", cpu="1")) == "many"
+
+
+def test_devices_of_a_class_whose_selector_fails_score_nothing() -> None:
+    made = scored()
+    devices = made.snapshot.surroundings.devices
+    broken = device_class("gpu", 'device.attributes["gpu.example.com"].absent == 1')
+    devices.set_class("gpu", DeviceClass({**broken["spec"], "extendedResourceName": GPU}))
+    facts = made.snapshot.nodes["many"].facts
+    assert devices.totals(GPU, facts) == (0, 0)
+    assert devices.totals("example.com/nic", facts) == (0, 0)

@@ -37,6 +37,7 @@ def shared(**policy: Any) -> dict[str, Any]:
 
 
 COUNTERS = {"name": "card", "counters": {"slots": {"value": "4"}}}
+TERM = {"matchExpressions": [{"key": "a", "operator": "Exists"}]}
 SOUND = [
     slice_of({"name": "0", "attributes": {"model": {"string": "x"}, "a.example.com/b": {"version": "1.0.0"}}}),
     slice_of(shared(default="1Gi", validRange={"min": "1Gi", "max": "9Gi", "step": "2Gi"})),
@@ -48,6 +49,10 @@ SOUND = [
     claim_of(request(), constraints=[{"requests": ["gpu"], "matchAttribute": "a.example.com/b"}]),
     claim_of(request(selectors=[{"cel": {"expression": "device.driver == 'a'"}}])),
     make(V1, "DeviceClass", spec={"extendedResourceName": "example.com/gpu"}),
+    slice_of({"name": "0", "attributes": {"a/b/c": {"bool": True}}}),
+    slice_of({"name": "0", "nodeSelector": {"nodeSelectorTerms": [TERM, TERM]}}, perDeviceNodeSelection=True),
+    claim_of(request(selectors=[{"cel": {"expression": "device.attributes['a.example.com'].b"}}])),
+    claim_of(request(selectors=[{"cel": {"expression": "has(device.driver) && device.capacity['a'].b == 1"}}])),
 ]
 
 
@@ -160,6 +165,43 @@ def test_sound_objects_pass(writer: Writer, body: Object) -> None:
         ),
         (claim_of(request(), config=[{"requests": ["gpu"]}]), "spec.devices.config[0].opaque: Required value"),
         (
+            slice_of(pool={"name": "a", "generation": -1, "resourceSliceCount": 1}),
+            "spec.pool.generation: Invalid value: -1: must be greater than or equal to zero",
+        ),
+        (
+            slice_of({"name": "0", "nodeName": "", "allNodes": True}, perDeviceNodeSelection=True),
+            'spec.devices[0].nodeName: Invalid value: "": must not be empty',
+        ),
+        (
+            slice_of({"name": "0", "attributes": {"a": {"strings": ["x"]}}}),
+            'spec.devices[0].attributes[a]: Invalid value: "": exactly one value must be specified',
+        ),
+        (
+            slice_of(shared(default="100m", validValues=["100m", "200m"])),
+            'spec.devices[0].capacity[memory].requestPolicy.validValues[1]: Duplicate value: "1"',
+        ),
+        (
+            claim_of(request(allocationMode="Some")),
+            (
+                'spec.devices.requests[0].exactly.allocationMode: Unsupported value: "Some": supported values: "All", '
+                '"ExactCount"'
+            ),
+        ),
+        (
+            claim_of(request(selectors=[{"cel": {"expression": "1 + 1"}}])),
+            (
+                'spec.devices.requests[0].exactly.selectors[0].cel.expression: Invalid value: "1 + 1": must evaluate '
+                "to bool or the unknown type, not int"
+            ),
+        ),
+        (
+            claim_of(request(selectors=[{"cel": {"expression": "device.driver"}}])),
+            (
+                'spec.devices.requests[0].exactly.selectors[0].cel.expression: Invalid value: "device.driver": must '
+                "evaluate to bool or the unknown type, not string"
+            ),
+        ),
+        (
             make(V1, "DeviceClass", spec={"extendedResourceName": "cpu"}),
             'spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name',
         ),
@@ -177,6 +219,76 @@ CONSUMER = {"resource": "pods", "name": "p", "uid": "u"}
 
 def allocated(*results: Any, **status: Any) -> Object:
     return {"allocation": {"devices": {"results": list(results)}}, **status}
+
+
+def described(**said: Any) -> Object:
+    return allocated(RESULT, devices=[{"driver": DRIVER, "pool": "a", "device": "0", **said}])
+
+
+def condition(**fields: Any) -> dict[str, Any]:
+    sound = {"type": "Ready", "status": "True", "reason": "Fine", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    return {**sound, **fields}
+
+
+def selecting(term: dict[str, Any]) -> Object:
+    found = allocated(RESULT)
+    found["allocation"]["nodeSelector"] = {"nodeSelectorTerms": [{"matchExpressions": [term]}]}
+    return found
+
+
+SAID: list[tuple[dict[str, Any], str]] = [
+    ({"conditions": [condition(), condition(type="a.example.com/b", message="m")]}, ""),
+    ({"conditions": [condition(), condition()]}, 'conditions[1].type: Duplicate value: "Ready"'),
+    ({"conditions": [condition(lastTransitionTime=None)]}, "conditions[0].lastTransitionTime: Required value"),
+    ({"conditions": [condition(reason="")]}, "conditions[0].reason: Required value"),
+    (
+        {"conditions": [condition(status="Maybe")]},
+        'conditions[0].status: Unsupported value: "Maybe": supported values: "False", "True", "Unknown"',
+    ),
+    (
+        {"conditions": [condition(observedGeneration=-1)]},
+        "conditions[0].observedGeneration: Invalid value: -1: must be greater than or equal to zero",
+    ),
+    (
+        {"conditions": [condition(message="m" * (32 * 1024 + 1))]},
+        "conditions[0].message: Too long: may not be more than 32768 bytes",
+    ),
+    (
+        {"conditions": [condition(type=f"t{number}") for number in range(9)]},
+        "conditions: Too many: 9: must have at most 8 items",
+    ),
+    ({"data": {"a": 1}}, ""),
+    ({"data": {"a": "x" * 10 * 1024}}, "data: Too long: may not be more than 10240 bytes"),
+    ({"networkData": {"interfaceName": "eth0", "ips": ["10.0.0.1/8", "2001:db8::1/64"]}}, ""),
+    (
+        {"networkData": {"interfaceName": "e" * 257}},
+        "networkData.interfaceName: Too long: may not be more than 256 bytes",
+    ),
+    (
+        {"networkData": {"hardwareAddress": "e" * 129}},
+        "networkData.hardwareAddress: Too long: may not be more than 128 bytes",
+    ),
+    (
+        {"networkData": {"ips": [f"10.0.0.{number}/8" for number in range(17)]}},
+        "networkData.ips: Too many: 17: must have at most 16 items",
+    ),
+    ({"networkData": {"ips": ["10.0.0.1/8", "10.0.0.1/8"]}}, 'networkData.ips[1]: Duplicate value: "10.0.0.1/8"'),
+    (
+        {"networkData": {"ips": ["10.0.0.1"]}},
+        (
+            'networkData.ips[0]: Invalid value: "10.0.0.1": must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or '
+            "2001:db8::1/64)"
+        ),
+    ),
+    (
+        {"networkData": {"ips": ["2001:DB8::1/64"]}},
+        'networkData.ips[0]: Invalid value: "2001:DB8::1/64": must be in canonical form ("2001:db8::1/64")',
+    ),
+    (
+        {"networkData": {"ips": ["::ffff:192.168.0.1/120"]}},
+        'networkData.ips[0]: Invalid value: "::ffff:192.168.0.1/120": must be in canonical form ("192.168.0.1/24")',
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +311,40 @@ def allocated(*results: Any, **status: Any) -> Object:
         ({}, allocated({**RESULT, "shareID": "x"}), None),
         (allocated(RESULT), allocated({**RESULT, "device": "1"}), None),
         ({}, allocated(RESULT, devices=[{"driver": DRIVER, "pool": "a", "device": "1"}]), None),
+        ({}, selecting({"key": "a", "operator": "Exists"}), []),
+        (
+            {},
+            selecting({"key": "a", "operator": "In"}),
+            [
+                (
+                    "status.allocation.nodeSelector.nodeSelectorTerms[0].matchExpressions[0].values: Required value: "
+                    "must be specified when `operator` is 'In' or 'NotIn'"
+                )
+            ],
+        ),
+        (
+            {},
+            allocated({**RESULT, "shareID": "A0000000-0000-0000-0000-000000000000"}),
+            [
+                (
+                    "status.allocation.devices.results[0].shareID: Invalid value: "
+                    '"A0000000-0000-0000-0000-000000000000": '
+                    "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase "
+                    "hexadecimal characters"
+                )
+            ],
+        ),
+        (
+            {},
+            allocated({**RESULT, "shareID": "x"}),
+            [
+                (
+                    'status.allocation.devices.results[0].shareID: Invalid value: "x": error validating uid: invalid '
+                    "UUID length: 1"
+                )
+            ],
+        ),
+        *(({}, described(**said), [f"status.devices[0].{text}"] if text else []) for said, text in SAID),
     ],
 )
 def test_what_may_be_written_of_a_claim(
@@ -217,3 +363,19 @@ def test_what_drivers_say_goes_with_the_devices(writer: Writer) -> None:
     written, errors = writer.update(old, {**copied(stored), "status": {"devices": described}}, "status")
     assert errors == []
     assert "devices" not in written["status"]
+
+
+def test_a_changed_claim_is_told_of_nothing_but_that(writer: Writer) -> None:
+    stored = writer.create(claim_of(request()))[0]
+    changed = {**copied(stored), "spec": claim_of({"name": "a"})["spec"]}
+    errors = writer.update(stored, changed)[1]
+    assert len(errors) == 1
+    assert errors[0].endswith("field is immutable")
+
+
+def test_fields_of_what_is_off_are_dropped_unless_they_are_there(writer: Writer) -> None:
+    lists = {"name": "0", "attributes": {"a": {"int": 1, "ints": [1]}}, "nodeAllocatableResourceMappings": {"cpu": {}}}
+    written, errors = writer.create(slice_of(lists))
+    assert (written["spec"]["devices"], errors) == ([{"name": "0", "attributes": {"a": {"int": 1}}}], [])
+    there = {**written, "spec": slice_of({"name": "0", "attributes": {"a": {"ints": [1]}}})["spec"]}
+    assert writer.update(there, copied(there))[0]["spec"] == there["spec"]

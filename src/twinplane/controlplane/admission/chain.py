@@ -29,6 +29,7 @@ from twinplane.controlplane.admission.persistent_volume_claim_resize import Pers
 from twinplane.controlplane.admission.pod_changes_on_node import NodeDeclaredFeatureValidator, PodResizeValidator
 from twinplane.controlplane.admission.pod_node_selector import PodNodeSelector
 from twinplane.controlplane.admission.pod_security import PodSecurity
+from twinplane.controlplane.admission.pod_topology_labels import PodTopologyLabels
 from twinplane.controlplane.admission.priority import Priority
 from twinplane.controlplane.admission.rbac_escalation import RbacEscalation
 from twinplane.controlplane.admission.resource_quota import ResourceQuota
@@ -91,6 +92,7 @@ def default_plugins(
         CertificateSigning(authorizer),
         CertificateSubjectRestriction(),
         DefaultIngressClass(reader),
+        PodTopologyLabels(reader),
         NodeDeclaredFeatureValidator(reader),
         PodResizeValidator(reader),
         RbacEscalation(rbac, authorizer),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -84,6 +84,10 @@ class ObjectReader(Protocol):
     """
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None: ...
+
+    def labels(self, resource: Resource, name: str, namespace: str = "") -> Mapping[str, str]:
+        """Without parsing the object; empty when it is not there."""
+        ...
 
     def list(self, resource: Resource, namespace: str = "") -> list[Object]:
         """All namespaces when `namespace` is empty."""

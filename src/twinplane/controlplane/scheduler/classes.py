@@ -19,7 +19,8 @@ from twinplane.controlplane.scheduler.shape import Pod, PodShape, selecting_keys
 from twinplane.controlplane.scheduler.snapshot import Snapshot
 from twinplane.controlplane.scheduler.storage import VolumePlan
 
-_COMPARED = tuple(field.name for field in fields(PodShape) if field.name not in ("labels", "requests", "node_name"))
+_APART = ("labels", "requests", "node_name", "form", "bound")
+_COMPARED = tuple(field.name for field in fields(PodShape) if field.name not in _APART)
 
 
 class Classes:

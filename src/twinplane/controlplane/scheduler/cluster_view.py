@@ -19,7 +19,7 @@ from twinplane.controlplane.scheduler.plugins import dynamic_resources
 from twinplane.controlplane.scheduler.queue import SchedulingQueue
 from twinplane.controlplane.scheduler.requirements import Selector, equalities, label_selector
 from twinplane.controlplane.scheduler.resizing import as_counted
-from twinplane.controlplane.scheduler.shape import Pod, Shapes
+from twinplane.controlplane.scheduler.shape import Pod
 from twinplane.controlplane.scheduler.snapshot import Budget, Snapshot
 from twinplane.controlplane.scheduler.storage import claim_of, class_of, limits_of, volume_of
 from twinplane.controlplane.scheduler.volume_writing import ClaimWatch
@@ -78,7 +78,7 @@ class ClusterView:
         self._taint_rules = taint_rules
         self._clock = clock
         self._wake = wake
-        self.shapes = Shapes()
+        self.shapes = self.snapshot.shapes
 
     def handlers(self) -> dict[Resource, Handler]:
         """Everything that is read, with who reads it."""

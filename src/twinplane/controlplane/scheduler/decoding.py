@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from twinplane.clock import seconds_of
+
 Value = TypeVar("Value")
 
 
@@ -49,6 +51,17 @@ class Fields:
             self.wrong(name, f"Invalid value: {value}: {_range(low, high)}")
             return default
         return value
+
+    def duration(self, name: str, default: float) -> float:
+        """Seconds; written as Go writes durations."""
+        text = self._typed(name, str, "a string", "")
+        if name not in self:
+            return default
+        try:
+            return seconds_of(text)
+        except ValueError as error:
+            self.wrong(name, str(error))
+            return default
 
     def switch(self, name: str, default: bool) -> bool:
         return self._typed(name, bool, "true or false", default)

@@ -62,6 +62,8 @@ class Check:
     """Mistakes may come up when nodes are asked: as many are asked as upstream would ask."""
     error: str = ""
     """Such a mistake, found while nodes were asked: the pod goes nowhere until it is mended."""
+    reads_devices: bool = False
+    """Scores depend on what devices a node has, and how many of them are taken."""
     rejection: Refusal | None = None
     """Why no node at all will do, whatever the nodes are like (upstream's PreFilter)."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from twinplane.clock import Clock
@@ -162,15 +163,18 @@ class Scheduler:
 
     async def _bind(self, decision: Decision, node: str) -> None:
         pod = decision.pod
+        timeouts = self._profiles[pod.scheduler].timeouts
         step = 'running PreBind plugin "VolumeBinding"'
         try:
             if decision.volumes is not None or decision.devices is not None:
                 await self._writer.nominate(pod, node)
             if decision.volumes is not None:
-                await self._volumes.bind(pod, decision.volumes, self._profiles[pod.scheduler].bind_timeout)
+                await self._volumes.bind(pod, decision.volumes, timeouts.volumes)
             if decision.devices is not None:
                 step = 'running PreBind plugin "DynamicResources"'
-                await self._devices.bind(pod, decision.devices)
+                await self._devices.bind(
+                    pod, decision.devices, timeouts.devices, partial(self._writer.waits_for_devices, pod, node)
+                )
             step = 'running Bind plugin "DefaultBinder"'
             await self._writer.bind(pod, node)
         except (ApiError, ConnectionError, TimeoutError, VolumeBindingFailed, DeviceBindingFailed) as error:

@@ -94,7 +94,7 @@ class Planner:
             # Why not, in full: only a ranking for this very pod knows what its claims have to do with it.
             return self._refused(pod, ranking if own is None else Ranking(shape, snapshot, self._plugins))
         volumes = own.reserve(node) if own is not None else None
-        snapshot.add_pod(pod._replace(node=node.name), node.name)
+        snapshot.place(pod, node)
         if volumes is not None:
             snapshot.surroundings.storage.assume(pod.uid, volumes)
         devices = own.allocate(node) if own is not None else None

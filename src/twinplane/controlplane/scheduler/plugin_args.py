@@ -135,6 +135,16 @@ def inter_pod_affinity(args: Fields) -> Plugin:
     return pods.plugin(pods.AffinityArgs(weight, args.switch("ignorePreferredTermsOfExistingPods", False)))
 
 
+def device_binding_timeout(args: Fields, default: float) -> float:
+    """Seconds. `filterTimeout` is judged, too: a search ends by the number of devices tried instead."""
+    if args.duration("filterTimeout", 0.0) < 0:
+        args.wrong("filterTimeout", f'Invalid value: "{args.raw("filterTimeout")}": must be zero or positive')
+    found = args.duration("bindingTimeout", default)
+    if found < 1:
+        args.wrong("bindingTimeout", f'Invalid value: "{args.raw("bindingTimeout")}": must be at least 1 second')
+    return found
+
+
 def preemption(args: Fields) -> PreemptionArgs:
     percentage = args.number("minCandidateNodesPercentage", 10, high=100)
     at_least = args.number("minCandidateNodesAbsolute", 100)

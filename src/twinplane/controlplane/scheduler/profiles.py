@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from twinplane.controlplane.scheduler import plugin_args, preemption
 from twinplane.controlplane.scheduler.decoding import Fields
@@ -69,7 +70,16 @@ INDISPENSABLE = {
     "queueSort": 'only one queue sort plugin required for profile with scheduler name "{}", but got 0',
     "bind": 'at least one bind plugin is needed for profile with scheduler name "{}"',
 }
-BIND_TIMEOUT_SECONDS = 600
+
+
+class BindTimeouts(NamedTuple):
+    """Seconds that a pod's claims may take to be bound, and its devices to become ready."""
+
+    volumes: float = 600
+    devices: float = 600
+
+
+DEFAULT_TIMEOUTS = BindTimeouts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +88,7 @@ class Profile:
     plugins: tuple[Plugin, ...] = DEFAULT_PLUGINS
     preemption: PreemptionArgs | None = DEFAULT_PREEMPTION
     """None when DefaultPreemption is switched off."""
-    bind_timeout: int = BIND_TIMEOUT_SECONDS
-    """Seconds that a pod's claims may take to be bound."""
+    timeouts: BindTimeouts = DEFAULT_TIMEOUTS
 
 
 ARGS: Mapping[str, Callable[[Fields], Plugin]] = {
@@ -127,7 +136,7 @@ class _Switches:
 def read(fields: Fields) -> Profile:
     name = fields.text("schedulerName", DEFAULT_NAME)
     fields.number("percentageOfNodesToScore", 0, high=100)
-    configured, preemption_args, bind_timeout = _configured(fields)
+    configured, preemption_args, timeouts = _configured(fields)
     points = _points(fields.inner("plugins"))
     for point, problem in INDISPENSABLE.items():
         if EXTENDS[point].isdisjoint(points[point].on):
@@ -145,7 +154,7 @@ def read(fields: Fields) -> Profile:
     ]
     kept = tuple(plugin for plugin in plugins if plugin.filters or plugin.scores)
     preempts = preemption.PLUGIN_NAME in post.on
-    return Profile(name, kept, preemption_args if preempts else None, bind_timeout)
+    return Profile(name, kept, preemption_args if preempts else None, timeouts)
 
 
 def _points(fields: Fields) -> dict[str, _Switches]:
@@ -158,9 +167,9 @@ def _points(fields: Fields) -> dict[str, _Switches]:
     return points
 
 
-def _configured(fields: Fields) -> tuple[dict[str, Plugin], PreemptionArgs, int]:
+def _configured(fields: Fields) -> tuple[dict[str, Plugin], PreemptionArgs, BindTimeouts]:
     plugins: dict[str, Plugin] = {}
-    preemption_args, bind_timeout = DEFAULT_PREEMPTION, BIND_TIMEOUT_SECONDS
+    preemption_args, timeouts = DEFAULT_PREEMPTION, DEFAULT_TIMEOUTS
     seen: set[str] = set()
     for item in fields.each("pluginConfig"):
         name, args = item.text("name"), item.inner("args")
@@ -174,16 +183,16 @@ def _configured(fields: Fields) -> tuple[dict[str, Plugin], PreemptionArgs, int]
         elif name == preemption.PLUGIN_NAME:
             preemption_args = plugin_args.preemption(args)
         elif name == volume_binding.NAME:
-            bind_timeout = args.number("bindTimeoutSeconds", BIND_TIMEOUT_SECONDS)
+            timeouts = timeouts._replace(volumes=args.number("bindTimeoutSeconds", int(DEFAULT_TIMEOUTS.volumes)))
             if "shape" in args:
                 detail = "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring"
                 args.wrong("shape", f"Invalid value: {detail}")
             args.raw("shape")
         elif name == dynamic_resources.NAME:
-            args.raw("filterTimeout")
-            args.raw("bindingTimeout")
+            ready = plugin_args.device_binding_timeout(args, DEFAULT_TIMEOUTS.devices)
+            timeouts = timeouts._replace(devices=ready)
         elif name not in KNOWN:
             item.wrong("name", f'there is no plugin "{name}"')
             continue
         args.end()
-    return plugins, preemption_args, bind_timeout
+    return plugins, preemption_args, timeouts

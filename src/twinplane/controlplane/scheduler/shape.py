@@ -8,9 +8,9 @@ count their pods. Shapes are compared by identity.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 import orjson
 
@@ -35,6 +35,7 @@ from twinplane.controlplane.scheduler.volumes import (
 )
 from twinplane.kubeclient.contract import Object
 from twinplane.kubeclient.declared_features import needed_to_run
+from twinplane.kubeclient.topology import COPIED_LABELS, topology_of
 
 
 class Toleration(NamedTuple):
@@ -127,6 +128,10 @@ class PodShape:
     """Of the one pod of this shape, when it has claims that belong to one pod."""
     node_name: str = ""
     """The one node a pod names itself. Not part of the class: such pods are bound and never queue."""
+    form: bytes = b""
+    """All that was read of the pod; this and the next one are for `Shapes`, who made it."""
+    bound: dict[tuple[str | None, ...], ref[PodShape]] = field(default_factory=dict, init=False)
+    """What it becomes on nodes, by their topology."""
 
     @property
     def has_pod_terms(self) -> bool:
@@ -220,11 +225,38 @@ class Shapes:
         )
 
     def shape(self, body: Object) -> PodShape:
-        key = orjson.dumps(_shape_key(body), option=orjson.OPT_SORT_KEYS)
-        shape = self._shapes.get(key)
+        form = orjson.dumps(_form(body), option=orjson.OPT_SORT_KEYS)
+        shape = self._shapes.get(form)
         if shape is None:
-            shape = self._shapes[key] = _parse(body)
+            shape = self._shapes[form] = _parse(body, form)
         return shape
+
+    def bound(self, shape: PodShape, node_labels: Mapping[str, str]) -> PodShape:
+        """What the shape becomes with the binding to a node, whose topology the API server copies to the pod's labels.
+
+        A binding that is confirmed brings the very same shape, so that nothing has changed then.
+        """
+        topology = tuple([node_labels.get(key) for key in COPIED_LABELS])
+        known = shape.bound.get(topology)
+        found = known() if known is not None else None
+        if found is None:
+            found = self._relabelled(shape, {**shape.labels, **topology_of(node_labels)})
+            shape.bound[topology] = ref(found)
+        return found
+
+    def _relabelled(self, shape: PodShape, labels: Mapping[str, str]) -> PodShape:
+        if not shape.form or labels == shape.labels:
+            return shape
+        form = _with_labels(labels) + shape.form.removeprefix(_with_labels(shape.labels))
+        found = self._shapes.get(form)
+        if found is None:
+            found = self._shapes[form] = replace(shape, labels=labels, form=form)
+        return found
+
+
+def _with_labels(labels: Mapping[str, str]) -> bytes:
+    """How a form begins."""
+    return b"[" + orjson.dumps(labels, option=orjson.OPT_SORT_KEYS)
 
 
 def _seconds(text: str | None) -> float:
@@ -238,7 +270,7 @@ def _owner(metadata: dict[str, Any]) -> str:
     return ""
 
 
-def _shape_key(body: Object) -> list[Any]:
+def _form(body: Object) -> list[Any]:
     metadata, spec = body["metadata"], body["spec"]
     claims = claim_uses(spec, metadata["name"]) if spec.get("volumes") else ()
     devices = device_uses(spec, body.get("status") or {}) if spec.get("resourceClaims") else ()
@@ -247,8 +279,8 @@ def _shape_key(body: Object) -> list[Any]:
         for group in ("containers", "initContainers")
     ]
     return [
+        metadata.get("labels") or {},
         metadata.get("namespace"),
-        metadata.get("labels"),
         _owner(metadata),
         "deletionTimestamp" in metadata,
         bool(spec.get("hostNetwork")),
@@ -267,7 +299,7 @@ def _sole_uid(metadata: dict[str, Any], claims: tuple[ClaimUse, ...], devices: t
     return str(metadata.get("uid", "")) if personal else ""
 
 
-def _parse(body: Object) -> PodShape:
+def _parse(body: Object, form: bytes) -> PodShape:
     metadata, spec = body["metadata"], body["spec"]
     namespace = metadata.get("namespace", "")
     labels = metadata.get("labels") or {}
@@ -306,6 +338,7 @@ def _parse(body: Object) -> PodShape:
         extended=extended_uses(spec),
         features=needed_to_run(spec),
         uid=_sole_uid(metadata, claims, devices),
+        form=form,
     )
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from twinplane.controlplane.scheduler.devices.inventory import Inventory
 from twinplane.controlplane.scheduler.node import NodeFacts, NodeState, count_into
 from twinplane.controlplane.scheduler.requirements import Selector, matches
-from twinplane.controlplane.scheduler.shape import Pod, PodShape, selecting_keys
+from twinplane.controlplane.scheduler.shape import Pod, PodShape, Shapes, selecting_keys
 from twinplane.controlplane.scheduler.storage import Storage
 
 JOURNAL_LENGTH_MAX = 50_000
@@ -112,6 +112,7 @@ class Snapshot:
     def __init__(self, random: Random | None = None) -> None:
         """With `random`, equally good nodes are chosen between by lot, as upstream does; without, the oldest wins."""
         self._random = random
+        self.shapes = Shapes()
         self.nodes: dict[str, NodeState] = {}
         self.placed: dict[PodShape, dict[str, int]] = {}
         """Shape -> node name -> how many, over all nodes."""
@@ -180,6 +181,11 @@ class Snapshot:
             self._waiting.setdefault(node, {})[pod.uid] = pod
         else:
             self._attach(state, pod)
+
+    def place(self, pod: Pod, node: NodeState) -> None:
+        """Count `pod` as it will come back once it is bound to the node."""
+        shape = self.shapes.bound(pod.shape, node.facts.labels)
+        self.add_pod(pod._replace(node=node.name, shape=shape), node.name)
 
     def remove_pod(self, uid: str) -> Pod | None:
         self.surroundings.storage.forget(uid)
@@ -254,6 +260,7 @@ class Snapshot:
     def copy(self) -> Snapshot:
         """An independent snapshot of the same state."""
         twin = Snapshot()
+        twin.shapes = self.shapes
         # Assumptions made on the copy are its own.
         twin.surroundings = replace(
             self.surroundings, storage=self.surroundings.storage.copy(), devices=self.surroundings.devices.copy()

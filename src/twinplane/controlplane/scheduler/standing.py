@@ -45,7 +45,8 @@ class Standing:
         self._notable: list[NodeState] = []
         self._notable_end = 0
         self._cursor = 0
-        self._versions = (-1, -1)
+        self._versions = (-1, -1, -1)
+        self._reads_devices = False
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -75,18 +76,21 @@ class Standing:
 
     # -- the inside ----------------------------------------------------------------------------------------------
 
-    def _current_versions(self) -> tuple[int, int]:
-        storage = self._snapshot.surroundings.storage.version if self._shape.claims else 0
-        return self._snapshot.nodes_version, storage
+    def _current_versions(self) -> tuple[int, int, int]:
+        surroundings = self._snapshot.surroundings
+        storage = surroundings.storage.version if self._shape.claims else 0
+        devices = surroundings.devices.version if self._reads_devices else 0
+        return self._snapshot.nodes_version, storage, devices
 
     def _build(self) -> None:
         snapshot = self._snapshot
         self.generation += 1
         self._cursor = snapshot.journal_end
-        self._versions = self._current_versions()
         self.checks = {
             plugin: check for plugin in self._plugins if (check := plugin.check(self._shape, snapshot)) is not None
         }
+        self._reads_devices = any(check.reads_devices for check in self.checks.values())
+        self._versions = self._current_versions()
         filters = [(plugin, check) for plugin, check in self.checks.items() if plugin.filters and check.filters]
         facts = [check for plugin, check in filters if plugin.scope is Scope.FACTS]
         self._pods = [check for plugin, check in filters if plugin.scope is Scope.PODS]

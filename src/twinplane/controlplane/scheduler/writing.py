@@ -53,6 +53,10 @@ class DecisionWriter:
         if pod.nominated != node:
             await self._patch_status(pod, {"nominatedNodeName": node})
 
+    def waits_for_devices(self, pod: Pod, node: str) -> None:
+        why = f"waiting for binding conditions for device on node {node}"
+        self._event(pod, "Normal", "BindingConditionsPending", why, pod.scheduler)
+
     async def report(self, decision: Decision, *, reason: str = "Unschedulable") -> None:
         """Tell the user why a pod found no node, and make room when preemption found any to make."""
         pod = decision.pod

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from twinplane.controlplane.api.objects.cache import ObjectCache
 from twinplane.controlplane.api.objects.collection import Collection
-from twinplane.controlplane.api.objects.entry import Entry
+from twinplane.controlplane.api.objects.entry import NO_LABELS, Entry
 from twinplane.controlplane.api.objects.selection import Selection
 from twinplane.controlplane.api.types.contract import TypeRegistry
 from twinplane.kubeclient.contract import Object, Resource
@@ -21,10 +21,12 @@ class CacheReader:
         self._generation = -1
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
-        collection = self._collection(resource)
-        scope = f"{namespace}/" if resource.namespaced else ""
-        entry = collection.get(f"{collection.prefix}{scope}{name}")
+        entry = self._entry(resource, name, namespace)
         return None if entry is None else entry.object
+
+    def labels(self, resource: Resource, name: str, namespace: str = "") -> Mapping[str, str]:
+        entry = self._entry(resource, name, namespace)
+        return NO_LABELS if entry is None else entry.labels
 
     def list(self, resource: Resource, namespace: str = "") -> list[Object]:
         collection = self._collection(resource)
@@ -37,6 +39,11 @@ class CacheReader:
         # Asked several times on every request.
         found = self._collections.get(resource) if self._generation == self._registry.generation else None
         return (self._collection(resource) if found is None else found).revision
+
+    def _entry(self, resource: Resource, name: str, namespace: str) -> Entry | None:
+        collection = self._collection(resource)
+        scope = f"{namespace}/" if resource.namespaced else ""
+        return collection.get(f"{collection.prefix}{scope}{name}")
 
     def _collection(self, resource: Resource) -> Collection:
         """Where the type's objects are, which only another table of types can change."""

@@ -16,6 +16,7 @@ from twinplane.controlplane.scheduler.devices.capacity import Amounts, count
 from twinplane.controlplane.scheduler.devices.extended import ExtendedPlan
 from twinplane.controlplane.scheduler.devices.facts import Device, DeviceClaim, Json
 from twinplane.controlplane.scheduler.devices.pools import Nearby, Pools
+from twinplane.controlplane.scheduler.devices.selectors import SelectorFailed, all_hold
 from twinplane.controlplane.scheduler.node import NodeFacts
 from twinplane.controlplane.scheduler.resources import ExtendedUse
 from twinplane.kubeclient.device_claims import IMPLICIT_RESOURCE, DeviceId, device_of
@@ -51,6 +52,8 @@ class Inventory:
     """Grows when `resources` changes."""
     extended: dict[str, str] = field(default_factory=dict)
     """uid of a pod -> key of the claim that the scheduler has made for its extended resources."""
+    version: int = 0
+    """Grows when there are other devices, or others are taken than `assume` and `forget` have told."""
     failed: set[str] = field(default_factory=set)
     """Keys of claims whose devices could not be made ready: they do for no node until they have others."""
     _pools: Pools = field(default_factory=Pools)
@@ -64,6 +67,8 @@ class Inventory:
         old = self.claims.get(key)
         if old == claim:
             return False
+        if self._devices_of(key, old or claim, old) != (self._devices_of(key, claim, claim) if claim else []):
+            self.version += 1
         if claim is None or claim.allocation is not None:
             self._forget(key)
         if old is not None:
@@ -90,6 +95,7 @@ class Inventory:
             del self.classes[name]
         else:
             self.classes[name] = entry
+        self.version += 1
         resources = _resources(self.classes)
         if resources != self.resources:
             self.resources = resources
@@ -97,7 +103,9 @@ class Inventory:
         return True
 
     def set_slice(self, name: str, spec: Json | None) -> bool:
-        return self._pools.set_slice(name, spec)
+        changed = self._pools.set_slice(name, spec)
+        self.version += changed
+        return changed
 
     def set_rule(self, name: str, spec: Json | None) -> bool:
         """A DeviceTaintRule."""
@@ -112,6 +120,14 @@ class Inventory:
         """The decision is taken back; what has been written of it stands."""
         for key in plan.allocations:
             self._forget(key)
+
+    def _devices_of(self, key: str, named: DeviceClaim | None, claim: DeviceClaim | None) -> list[DeviceId]:
+        """That are a claim's, or shall be: the one that has yet to be made for extended resources goes by its owner."""
+        allocation = claim.allocation if claim is not None else None
+        if allocation is None:
+            owner = named.owner if named is not None and named.extended else ""
+            allocation = self._assumed.get(key) or self._assumed.get(owner)
+        return [device_of(result) for result in ((allocation or {}).get("devices") or {}).get("results") or ()]
 
     def _forget(self, key: str) -> None:
         self._hold(self._assumed.pop(key, None), -1)
@@ -137,6 +153,7 @@ class Inventory:
             self.resources,
             self.resources_version,
             self.extended,
+            self.version,
             self.failed,
             self._pools,
             dict(self._assumed),
@@ -172,6 +189,17 @@ class Inventory:
     def near(self, facts: NodeFacts) -> list[Nearby]:
         """Pools that matter for a node, with the devices that can be used there."""
         return self._pools.near(facts)
+
+    def totals(self, resource: str, facts: NodeFacts) -> tuple[int, int]:
+        """How many devices a node has for an extended resource, and how many of them are taken, for scoring."""
+        if resource not in self.resources:
+            return 0, 0
+        selectors = self.class_spec(self.resources[resource]).get("selectors") or []
+        try:
+            devices = [each for seen in self.near(facts) for each in seen.devices if all_hold(selectors, each)]
+        except SelectorFailed:
+            return 0, 0
+        return len(devices), sum(self.is_taken(each.id) or self.is_shared(each.id) for each in devices)
 
     def counters_left(self, devices: list[Device], counters: Mapping[tuple[str, str], Fraction]) -> Counters:
         """Of a pool: its counters without what its allocated devices consume."""

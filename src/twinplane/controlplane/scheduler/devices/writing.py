@@ -20,8 +20,6 @@ from twinplane.kubeclient.errors import ApiError
 from twinplane.kubeclient.meta import finalizers_of, is_deleting, name_of, time_of
 from twinplane.kubeclient.resources import PODS, RESOURCE_CLAIMS
 
-READY_SECONDS = 600.0
-"""How long a driver may take to make devices with binding conditions ready (`bindingTimeout` of the arguments)."""
 ATTEMPTS = 5
 """At a change that takes something back, when others write to the claim at the same time."""
 SEEN_SECONDS = 120.0
@@ -41,8 +39,11 @@ class DeviceWriter:
         self._made: dict[str, str] = {}
         """uid of a pod -> key of the claim that is being made for it: the inventory does not have it yet."""
 
-    async def bind(self, pod: Pod, plan: DevicePlan) -> None:
-        """Returns when the claims are the pod's and their devices ready. Raises `DeviceBindingFailed`, `ApiError`."""
+    async def bind(self, pod: Pod, plan: DevicePlan, timeout: float, waits: Callable[[], None]) -> None:
+        """Returns when the claims are the pod's and their devices ready. Raises `DeviceBindingFailed`, `ApiError`.
+
+        `timeout` is how many seconds a driver may take for that, for which the pod `waits`.
+        """
         keys = list(plan.claims)
         for key in plan.claims:
             await self._reserve(pod, key, plan.allocations.get(key))
@@ -53,7 +54,8 @@ class DeviceWriter:
         )
         results = {key: self._results(key, allocations.get(key)) for key in keys}
         if any(result.get("bindingConditions") for found in results.values() for result in found):
-            await self._wait_until_ready(results)
+            waits()
+            await self._wait_until_ready(results, timeout)
 
     async def release(self, pod: Pod, plan: DevicePlan) -> None:
         """The pod is not bound after all: others may have the claims. Their devices stay allocated.
@@ -164,9 +166,9 @@ class DeviceWriter:
         found = allocation or (claim.allocation if claim is not None else None) or {}
         return (found.get("devices") or {}).get("results") or []
 
-    async def _wait_until_ready(self, results: dict[str, list[Json]]) -> None:
+    async def _wait_until_ready(self, results: dict[str, list[Json]], timeout: float) -> None:
         keys = tuple(results)
-        left = min(self._left(key) for key in keys)
+        left = min(self._left(key, timeout) for key in keys)
         try:
             await self._watch.until(keys, lambda: all(self._is_ready(key, results[key]) for key in keys), left)
         except TimeoutError:
@@ -174,11 +176,11 @@ class DeviceWriter:
             self._inventory.failed.add(late)
             raise DeviceBindingFailed(f"device binding timeout: claim={late.partition('/')[2]}") from None
 
-    def _left(self, key: str) -> float:
+    def _left(self, key: str, timeout: float) -> float:
         """Seconds for the claim's devices to become ready, which count from their allocation."""
         claim = self._inventory.claims.get(key)
         since = ((claim.allocation if claim is not None else None) or {}).get("allocationTimestamp")
-        return READY_SECONDS if since is None else max(0.0, time_of(since) + READY_SECONDS - self._clock.now())
+        return timeout if since is None else max(0.0, time_of(since) + timeout - self._clock.now())
 
     def _is_ready(self, key: str, results: list[Json]) -> bool:
         claim = self._inventory.claims.get(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from twinplane.controlplane.scheduler.devices.inventory import Inventory
 from twinplane.controlplane.scheduler.framework import SCORE_MAX, Check, Plugin, Scope
 from twinplane.controlplane.scheduler.node import NodeState
 from twinplane.controlplane.scheduler.plugins.node_resources_fit import NATIVE
@@ -22,16 +23,19 @@ CPU_AND_MEMORY = ("cpu", "memory")
 class BalancedAllocation(Check):
     scores = True
 
-    def __init__(self, amounts: tuple[tuple[str, int], ...]) -> None:
+    def __init__(self, amounts: tuple[tuple[str, int], ...], devices: Inventory) -> None:
         self._amounts = amounts
+        self._devices = devices
+        self.reads_devices = any(name in devices.resources for name, _ in amounts)
 
     def score(self, node: NodeState) -> int:
         allocatable, used = node.facts.allocatable, node.used
         before, after = [], []
         for name, amount in self._amounts:
-            capacity = allocatable.get(name, 0)
+            capacity, there = allocatable.get(name, 0), used.get(name, 0)
+            if not capacity and self.reads_devices:
+                capacity, there = self._devices.totals(name, node.facts)
             if capacity:
-                there = used.get(name, 0)
                 before.append(there / capacity)
                 after.append((there + amount) / capacity)
         return HALF + (HALF + _evenness(after) - _evenness(before)) // 2
@@ -73,7 +77,8 @@ def plugin(resources: tuple[str, ...]) -> Plugin:
             return None
         amounts = shape.requests.amounts
         counted = tuple((name, amounts.get(name, 0)) for name in resources if name in NATIVE or name in amounts)
-        return BalanceOfTwo(counted) if len(counted) == 2 else BalancedAllocation(counted)
+        made = BalanceOfTwo if len(counted) == 2 else BalancedAllocation
+        return made(counted, snapshot.surroundings.devices)
 
     return Plugin(NAME, Scope.PODS, check)
 

@@ -54,6 +54,8 @@ class NodeResourcesFit(Check):
         self._all = requests.amounts
         self._backed = frozenset(name for name in requests.amounts if name in devices.resources)
         """What DynamicResources finds devices for, on nodes that do not have it themselves."""
+        self._devices = devices
+        self.reads_devices = not self._backed.isdisjoint(self._weights)
         self._args = args
 
     def refuse(self, node: NodeState) -> Refusal | None:
@@ -82,10 +84,13 @@ class NodeResourcesFit(Check):
         rate = _RATES[self._args.strategy]
         total = weights = 0
         for name, weight in self._weights.items():
-            capacity = node.facts.allocatable.get(name, 0)
+            capacity, requested = node.facts.allocatable.get(name, 0), self._requested(name, node)
+            if not capacity and name in self._backed:
+                capacity, taken = self._devices.totals(name, node.facts)
+                requested = taken + self._all[name]
             if not capacity:
                 continue
-            share = rate(self._requested(name, node), capacity, self._args.ratio)
+            share = rate(requested, capacity, self._args.ratio)
             # Upstream leaves resources without a score out of the ratio's mean.
             if share or self._args.strategy != RATIO:
                 total += share * weight

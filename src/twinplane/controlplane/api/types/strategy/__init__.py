@@ -59,6 +59,7 @@ CREATES: dict[tuple[str, str], Create] = {
     ("apiextensions.k8s.io", "CustomResourceDefinition"): core.create_definition,
     ("apiregistration.k8s.io", "APIService"): core.create_api_service,
     ("batch", "Job"): jobs.create_job,
+    ("resource.k8s.io", "ResourceSlice"): devices.create_slice,
 }
 UPDATES: dict[tuple[str, str, str], Update] = {
     ("", "Namespace", ""): core.update_namespace,
@@ -74,6 +75,7 @@ UPDATES: dict[tuple[str, str, str], Update] = {
     ("certificates.k8s.io", "CertificateSigningRequest", "approval"): core.approve_signing_request,
     ("certificates.k8s.io", "CertificateSigningRequest", "status"): core.sign_signing_request,
     ("resource.k8s.io", "ResourceClaim", "status"): devices.update_claim_status,
+    ("resource.k8s.io", "ResourceSlice", ""): devices.update_slice,
 }
 
 

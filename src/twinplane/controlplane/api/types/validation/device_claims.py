@@ -1,12 +1,12 @@
-"""ResourceClaims, their templates and statuses, and DeviceClasses.
+"""ResourceClaims, their templates, and DeviceClasses; `device_status` has what others write into claims.
 
 Upstream: kubernetes/pkg/apis/resource/validation. Schedulers, controllers and drivers may rely on it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -17,37 +17,39 @@ from twinplane.controlplane.api.types.validation.context import Context, Visitor
 from twinplane.controlplane.api.types.validation.device_slices import (
     at_most,
     attribute_name,
-    binding_conditions,
     distinct,
     driver_name,
     label,
-    pool_name,
 )
 from twinplane.controlplane.api.types.validation.fields import (
     Errors,
-    forbidden,
     invalid,
     required,
     too_long,
-    unsupported,
 )
-from twinplane.kubeclient.contract import Object
-from twinplane.kubeclient.device_claims import results_of
 
 Spec = dict[str, Any]
-REQUESTS_MAX = CONSTRAINTS_MAX = CONFIG_MAX = SELECTORS_MAX = RESULTS_MAX = 32
+REQUESTS_MAX = CONSTRAINTS_MAX = CONFIG_MAX = SELECTORS_MAX = 32
 ALTERNATIVES_MAX = 8
-CONSUMERS_MAX = 256
 EXPRESSION_MAX = PARAMETERS_MAX = 10 * 1024
 _ONE_OF = "exactly one of `exactly` or `firstAvailable` is required"
 _REFERENCE = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
-_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_DEVICE = {
+    "device.driver": "string",
+    "device.allowMultipleAllocations": "bool",
+    "device.attributes": "map(string, map(string, dyn))",
+    "device.capacity": "map(string, map(string, dyn))",
+}
+"""What is known of the types of a device's fields."""
 
 RequestNames = Mapping[str, Collection[str]]
 """Request -> its alternatives."""
 
 
 def device_claim(claim: Spec, path: str, context: Context) -> None:
+    if context.old is not None:
+        # It may not be changed, and nothing else is said of it.
+        return
     errors, known = context.errors, request_names(claim)
     requests = claim.get("requests") or ()
     if at_most(requests, REQUESTS_MAX, f"{path}.requests", errors):
@@ -61,7 +63,7 @@ def device_claim(claim: Spec, path: str, context: Context) -> None:
     config = claim.get("config") or ()
     if at_most(config, CONFIG_MAX, f"{path}.config", errors):
         for index, entry in enumerate(config):
-            _references(entry.get("requests") or (), f"{path}.config[{index}].requests", known, errors)
+            references(entry.get("requests") or (), f"{path}.config[{index}].requests", known, errors)
             configuration(entry, f"{path}.config[{index}]", errors)
 
 
@@ -111,24 +113,28 @@ def selectors(found: Any, path: str, errors: Errors) -> None:
         text = cel.get("expression") or ""
         if len(text) > EXPRESSION_MAX:
             errors.append(too_long(f"{at}.expression", EXPRESSION_MAX))
-        elif problem := _does_not_compile(text):
-            errors.append(invalid(f"{at}.expression", text, f"compilation failed: {problem}"))
+        elif problem := _wrong_expression(text):
+            errors.append(invalid(f"{at}.expression", text, problem))
 
 
 @lru_cache(1024)
-def _does_not_compile(text: str) -> str:
+def _wrong_expression(text: str) -> str:
     # The C++ implementation is loaded with the first selector: most clusters have none.
     from twinplane.controlplane.cel import CompileError, compile_expression
 
     try:
-        compile_expression(text, {"device": "dyn"})
+        found = compile_expression(text, {"device": "dyn"}).result_type
     except CompileError as error:
-        return str(error)
-    return ""
+        return f"compilation failed: {error}"
+    if found == "dyn":
+        # With types of their own the fields may say more; `device` as a whole is then no variable.
+        with suppress(CompileError):
+            found = compile_expression(text, _DEVICE).result_type
+    return "" if found in ("bool", "dyn") else f"must evaluate to bool or the unknown type, not {found}"
 
 
 def _constraint(constraint: Spec, path: str, known: RequestNames, errors: Errors) -> None:
-    _references(constraint.get("requests") or (), f"{path}.requests", known, errors)
+    references(constraint.get("requests") or (), f"{path}.requests", known, errors)
     for field in ("matchAttribute", "distinctAttribute"):
         name = constraint.get(field)
         if name is not None:
@@ -141,14 +147,14 @@ def _constraint(constraint: Spec, path: str, known: RequestNames, errors: Errors
     errors.append(required(path, detail))
 
 
-def _references(found: Any, path: str, known: RequestNames, errors: Errors) -> None:
+def references(found: Any, path: str, known: RequestNames, errors: Errors) -> None:
     if at_most(found, REQUESTS_MAX, path, errors):
         for index, name in enumerate(found):
-            _reference(name, f"{path}[{index}]", known, errors)
+            reference(name, f"{path}[{index}]", known, errors)
         distinct(found, path, errors)
 
 
-def _reference(name: str, path: str, known: RequestNames, errors: Errors) -> None:
+def reference(name: str, path: str, known: RequestNames, errors: Errors) -> None:
     request, *rest = name.split("/")
     if len(rest) > 1:
         errors.append(invalid(path, name, _REFERENCE))
@@ -165,13 +171,17 @@ def configuration(entry: Spec, path: str, errors: Errors) -> None:
         errors.append(required(at))
         return
     driver_name(opaque.get("driver") or "", f"{at}.driver", errors)
-    parameters = opaque.get("parameters")
-    if parameters is None:
-        errors.append(required(f"{at}.parameters"))
-    elif not isinstance(parameters, dict):
-        errors.append(invalid(f"{at}.parameters", "<value omitted>", "must be a valid JSON object"))
-    elif len(orjson.dumps(parameters)) > PARAMETERS_MAX:
-        errors.append(too_long(f"{at}.parameters", PARAMETERS_MAX))
+    raw_object(opaque.get("parameters"), f"{at}.parameters", errors)
+
+
+def raw_object(value: Any, path: str, errors: Errors) -> None:
+    """What only a driver understands."""
+    if value is None:
+        errors.append(required(path))
+    elif len(orjson.dumps(value)) > PARAMETERS_MAX:
+        errors.append(too_long(path, PARAMETERS_MAX))
+    elif not isinstance(value, dict):
+        errors.append(invalid(path, "<value omitted>", "must be a valid JSON object"))
 
 
 def device_class_spec(spec: Spec, path: str, context: Context) -> None:
@@ -189,78 +199,6 @@ def device_class_spec(spec: Spec, path: str, context: Context) -> None:
 def _is_extended(name: str) -> bool:
     native = "/" not in name or "kubernetes.io/" in name
     return not native and not name.startswith("requests.") and not names.qualified_name(f"requests.{name}")
-
-
-# What is written by schedulers and drivers --------------------------------------------------------------------------
-
-
-def claim_status(body: Object, old: Object, errors: Errors) -> None:
-    """Of an update of `status`."""
-    status, before = body.get("status") or {}, old.get("status") or {}
-    reserved, allocation = status.get("reservedFor") or [], status.get("allocation")
-    if at_most(reserved, CONSUMERS_MAX, "status.reservedFor", errors):
-        for index, entry in enumerate(reserved):
-            for field in ("resource", "name", "uid"):
-                errors.need(f"status.reservedFor[{index}].{field}", entry.get(field))
-        distinct([entry.get("uid") or "" for entry in reserved], "status.reservedFor", errors)
-    if reserved and allocation is None:
-        errors.append(forbidden("status.reservedFor", "may not be specified when `allocated` is not set"))
-    elif "deletionTimestamp" in body["metadata"] and any(
-        entry not in (before.get("reservedFor") or ()) for entry in reserved
-    ):
-        detail = "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"
-        errors.append(forbidden("status.reservedFor", detail))
-    if allocation is not None and before.get("allocation") is not None:
-        errors.unchanged("status.allocation", allocation, before["allocation"])
-    elif allocation is not None:
-        _allocation(allocation, request_names((body.get("spec") or {}).get("devices") or {}), errors)
-    _described(status.get("devices") or (), {_identity(result) for result in results_of(body)}, errors)
-
-
-def _allocation(allocation: Spec, known: RequestNames, errors: Errors) -> None:
-    devices, path = allocation.get("devices") or {}, "status.allocation.devices"
-    results = devices.get("results") or ()
-    if at_most(results, RESULTS_MAX, f"{path}.results", errors):
-        for index, result in enumerate(results):
-            at = f"{path}.results[{index}]"
-            _reference(result.get("request") or "", f"{at}.request", known, errors)
-            _identified(result, at, errors)
-            binding_conditions(result, at, errors)
-    config = devices.get("config") or ()
-    if at_most(config, 2 * CONFIG_MAX, f"{path}.config", errors):
-        for index, entry in enumerate(config):
-            at = f"{path}.config[{index}]"
-            source = entry.get("source")
-            if errors.need(f"{at}.source", source) and source not in ("FromClaim", "FromClass"):
-                errors.append(unsupported(f"{at}.source", source, ("FromClaim", "FromClass")))
-            _references(entry.get("requests") or (), f"{at}.requests", known, errors)
-            configuration(entry, at, errors)
-
-
-def _identified(entry: Spec, path: str, errors: Errors) -> None:
-    driver_name(entry.get("driver") or "", f"{path}.driver", errors)
-    pool_name(entry.get("pool") or "", f"{path}.pool", errors)
-    label(entry.get("device") or "", f"{path}.device", errors)
-    share = entry.get("shareID")
-    if share is not None and not _UID(share):
-        detail = (
-            "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase "
-            "hexadecimal characters"
-        )
-        errors.append(invalid(f"{path}.shareID", share, detail))
-
-
-def _described(devices: Any, allocated: Collection[str], errors: Errors) -> None:
-    for index, entry in enumerate(devices):
-        path = f"status.devices[{index}]"
-        _identified(entry, path, errors)
-        if _identity(entry) not in allocated:
-            errors.append(invalid(path, _identity(entry), "must be an allocated device in the claim"))
-    distinct([_identity(entry) for entry in devices], "status.devices", errors)
-
-
-def _identity(entry: Mapping[str, Any]) -> str:
-    return "/".join(entry[field] for field in ("driver", "pool", "device", "shareID") if entry.get(field))
 
 
 VALIDATORS: dict[str, Visitor] = {

@@ -6,7 +6,6 @@ Upstream: kubernetes/pkg/apis/resource/validation. What the scheduler reads of d
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -68,6 +67,9 @@ def label(name: str, path: str, errors: Errors) -> None:
 
 
 def attribute_name(name: str, path: str, errors: Errors) -> None:
+    if name.count("/") > 1:
+        # Upstream lets these pass.
+        return
     domain, slash, identifier = name.rpartition("/")
     if slash:
         if domain:
@@ -106,7 +108,8 @@ def resource_slice_spec(spec: Spec, path: str, context: Context) -> None:
     pool_name(pool.get("name") or "", f"{path}.pool.name", errors)
     if (count := pool.get("resourceSliceCount") or 0) <= 0:
         errors.append(invalid(f"{path}.pool.resourceSliceCount", count, "must be greater than zero"))
-    errors.at_least(f"{path}.pool.generation", pool.get("generation"))
+    if (generation := pool.get("generation") or 0) < 0:
+        errors.append(invalid(f"{path}.pool.generation", generation, "must be greater than or equal to zero"))
     if context.old is not None:
         before = context.old.get("spec") or {}
         errors.unchanged(f"{path}.pool.name", pool.get("name"), (before.get("pool") or {}).get("name"))
@@ -139,12 +142,13 @@ def _place(spec: Spec, fields: Sequence[str], path: str, errors: Errors, rule: s
         at = f"{path}.{name}"
         if name == "nodeName":
             if not value:
-                errors.append(invalid(at, value, "must be either unset or set to a non-empty string"))
+                whole = "must be either unset or set to a non-empty string"
+                errors.append(invalid(at, value, whole if fields is WHERE else "must not be empty"))
                 continue
             errors.texts(at, value, names.dns_subdomain(value))
         elif name == "nodeSelector":
             terms = value.get("nodeSelectorTerms") or []
-            if len(terms) != 1:
+            if fields is WHERE and len(terms) != 1:
                 detail = "must have exactly one node selector term"
                 errors.append(invalid(f"{at}.nodeSelectorTerms", terms, detail))
         elif not value:
@@ -154,7 +158,7 @@ def _place(spec: Spec, fields: Sequence[str], path: str, errors: Errors, rule: s
     if not given:
         errors.append(required(path, rule))
     elif len(given) > 1:
-        more = ", but multiple fields are set" if len(fields) == len(WHERE) else ""
+        more = ", but multiple fields are set" if fields is WHERE else ""
         errors.append(invalid(path, f"{{{', '.join(given)}}}", rule + more))
 
 
@@ -262,20 +266,18 @@ def _capacity(value: Spec, path: str, errors: Errors, *, shared: bool) -> None:
 
 def _choices(choices: list[str], default: str, there: str, path: str, errors: Errors) -> None:
     values = [quantity.parse(choice) for choice in choices]
+    few = len(choices) <= OPTIONS_MAX
     for index in range(1, len(values)):
         if values[index - 1] > values[index]:
             errors.append(invalid(f"{path}[{index}]", choices[index], "values must be sorted in ascending order"))
-    if not at_most(choices, OPTIONS_MAX, path, errors):
-        return
-    for index, value in enumerate(values):
-        if value > quantity.parse(there):
-            detail = f"option is larger than capacity value: {there}"
-            errors.append(invalid(f"{path}[{index}]", choices[index], detail))
-    counted = Counter(values)
-    for index, value in enumerate(values):
-        if counted[value] > 1 and values.index(value) < index:
-            errors.append(duplicate(f"{path}[{index}]", str(quantity.whole(choices[index]))))
-    if quantity.parse(default) not in values:
+    few = at_most(choices, OPTIONS_MAX, path, errors)
+    if few:
+        for index, value in enumerate(values):
+            if value > quantity.parse(there):
+                detail = f"option is larger than capacity value: {there}"
+                errors.append(invalid(f"{path}[{index}]", choices[index], detail))
+        distinct([str(quantity.whole(choice)) for choice in choices], path, errors)
+    if not few or quantity.parse(default) not in values:
         errors.append(invalid(path, default, "default value is not valid according to the requestPolicy"))
 
 

@@ -168,6 +168,18 @@ def ip_address(text: str) -> tuple[str, ...]:
     return ()
 
 
+def interface_address(text: str) -> tuple[str, ...]:
+    """An address with the length of its network's prefix."""
+    try:
+        found = ipaddress.ip_interface(text if text.rpartition("/")[2].isdecimal() and "/" in text else "")
+    except ValueError:
+        return ("must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)",)
+    address, length = found.ip, found.network.prefixlen
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    canonical = f"{mapped}/{length - 96}" if mapped is not None and length >= 96 else f"{mapped or address}/{length}"
+    return () if canonical == text else (f'must be in canonical form ("{canonical}")',)
+
+
 def cidr(text: str) -> tuple[str, ...]:
     try:
         ipaddress.ip_network(text, strict=False)

@@ -37,8 +37,12 @@ def label_selector(value: dict[str, Any], path: str, context: Context) -> None:
 
 
 def node_requirement(value: dict[str, Any], path: str, context: Context) -> None:
+    _node_requirement(value, path, context.errors)
+
+
+def _node_requirement(value: dict[str, Any], path: str, errors: Errors) -> None:
     """A term of a node selector; `matchFields` knows metadata.name alone."""
-    errors, operator, values = context.errors, value.get("operator", ""), value.get("values") or ()
+    operator, values = value.get("operator", ""), value.get("values") or ()
     if operator in _WITH_VALUES and not values:
         errors.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
     elif operator in _WITHOUT_VALUES and values:
@@ -57,6 +61,16 @@ def node_selector(value: dict[str, Any], path: str, context: Context) -> None:
     if not value.get("nodeSelectorTerms"):
         detail = "must have at least one node selector term"
         context.errors.append(required(f"{path}.nodeSelectorTerms", detail))
+
+
+def whole_node_selector(value: dict[str, Any], path: str, errors: Errors) -> None:
+    """Where no walk by definition comes by: in a status."""
+    if not value.get("nodeSelectorTerms"):
+        errors.append(required(f"{path}.nodeSelectorTerms", "must have at least one node selector term"))
+    for index, term in enumerate(value.get("nodeSelectorTerms") or ()):
+        for field in ("matchExpressions", "matchFields"):
+            for position, entry in enumerate(term.get(field) or ()):
+                _node_requirement(entry, f"{path}.nodeSelectorTerms[{index}].{field}[{position}]", errors)
 
 
 def matches(selector: dict[str, Any], labels: Mapping[str, str]) -> bool:

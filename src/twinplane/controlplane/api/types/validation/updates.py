@@ -11,7 +11,7 @@ from typing import Any
 
 from twinplane.controlplane.api.types.contract import ResourceType
 from twinplane.controlplane.api.types.strategy.equality import same
-from twinplane.controlplane.api.types.validation import device_claims, pod_updates
+from twinplane.controlplane.api.types.validation import device_status, pod_updates
 from twinplane.controlplane.api.types.validation.fields import IMMUTABLE, Errors, forbidden, invalid
 from twinplane.kubeclient import quantity
 from twinplane.kubeclient.contract import Object
@@ -72,7 +72,7 @@ def validate(type: ResourceType, body: Object, old: Object, subresource: str, er
         special(body, old, errors)
 
 
-STATUS: dict[tuple[str, str], Rule] = {("resource.k8s.io", "ResourceClaim"): device_claims.claim_status}
+STATUS: dict[tuple[str, str], Rule] = {("resource.k8s.io", "ResourceClaim"): device_status.claim_status}
 """What others than the API server rely on in a status."""
 
 
