@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import signal
 import time
 
 from twinplane.cli.command import Command, cluster_flag
 from twinplane.cli.output import CommandError
+from twinplane.cloud.eks.contract import ControlPlaneFailed
+from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.region.clusters import control_plane_process
 from twinplane.region.data_directory import DataDirectory
+from twinplane.region.launcher import running_daemon
 from twinplane.region.processes import hold, release, terminate
+from twinplane.region.readiness import wait_until_ready
 
 STOP_SECONDS_MAX = 10.0
 
@@ -37,7 +42,15 @@ def _start(arguments: argparse.Namespace) -> None:
     directory, names = _replicas(arguments)
     for name in names:
         release(directory, name)
-    print(f"The control plane of {arguments.cluster} starts.")
+    if running_daemon(directory) is None:
+        print(f"The control plane of {arguments.cluster} starts with the region: `twinplane up`.")
+        return
+    try:
+        configuration = ControlPlaneConfiguration.load(directory.cluster(arguments.cluster) / "controlplane.json")
+        asyncio.run(wait_until_ready(configuration, directory.log(control_plane_process(arguments.cluster))))
+    except (OSError, ValueError, TypeError, ControlPlaneFailed) as error:
+        raise CommandError(str(error)) from error
+    print(f"The control plane of {arguments.cluster} is ready.")
 
 
 def _replicas(arguments: argparse.Namespace) -> tuple[DataDirectory, list[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from twinplane.clock import SystemClock
+from twinplane.controlplane.composition import check_files
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
 from twinplane.controlplane.process import ControlPlane
 from twinplane.controlplane.store.contract import StoreError
@@ -27,6 +28,7 @@ def main() -> int:
     try:
         configuration = ControlPlaneConfiguration.load(arguments.config)
         configuration = replace(configuration, replica=arguments.replica, replicas=arguments.replicas)
+        check_files(configuration)
     except (OSError, ValueError, TypeError) as error:
         print(f"control plane: {error}", file=sys.stderr)
         return 2

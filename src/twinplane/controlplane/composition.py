@@ -57,6 +57,7 @@ from twinplane.controlplane.cloudcontroller.node.feed import InstanceFeed
 from twinplane.controlplane.cloudcontroller.volume import bootstrap as volume
 from twinplane.controlplane.cloudcontroller.volume import ebs
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
+from twinplane.controlplane.controllers import flags as controller_flags
 from twinplane.controlplane.controllers.admissionpolicystatus.controller import AdmissionPolicyStatusController
 from twinplane.controlplane.controllers.all import controllers
 from twinplane.controlplane.controllers.certificates.controllers import certificate_controllers
@@ -260,15 +261,13 @@ def scheduler_of(
 ) -> Scheduler:
     """Raises `BadSchedulerConfiguration` for a configuration file with mistakes."""
     client = InProcessClient(server, SCHEDULER, "kube-scheduler", in_flight_max=IN_FLIGHT_MAX)
-    file = foundation.configuration.scheduler_config_file
-    configuration = scheduler_configuration.load(Path(file)) if file else SchedulerConfiguration()
     return Scheduler(
         client,
         informers,
         foundation.clock,
         foundation.random,
         broadcaster.recorder,
-        configuration=configuration,
+        configuration=scheduler_configuration_of(foundation.configuration),
         taint_rules=DEVICE_TAINT_RULES in collected_types(foundation.registry),
     )
 
@@ -325,8 +324,27 @@ def collected_types(registry: TypeRegistry) -> list[Resource]:
     return list(preferred.values())
 
 
+def check_files(configuration: ControlPlaneConfiguration) -> None:
+    """Before anything is started. Raises ValueError for a file with mistakes."""
+    scheduler_configuration_of(configuration)
+    controller_flags_of(configuration)
+
+
+def scheduler_configuration_of(configuration: ControlPlaneConfiguration) -> SchedulerConfiguration:
+    """Raises `BadSchedulerConfiguration`."""
+    file = configuration.scheduler_config_file
+    return scheduler_configuration.load(Path(file)) if file else SchedulerConfiguration()
+
+
+def controller_flags_of(configuration: ControlPlaneConfiguration) -> dict[str, str]:
+    """Raises `BadControllerFlags`."""
+    file = configuration.controller_manager_config_file
+    return controller_flags.load(Path(file)) if file else {}
+
+
 def controller_options(configuration: ControlPlaneConfiguration) -> dict[str, str]:
-    return {
+    """Raises `BadControllerFlags`."""
+    return controller_flags_of(configuration) | {
         "cluster-name": configuration.cluster,
         "kubernetes-version": configuration.version,
         "service-cidr": configuration.service_cidr,

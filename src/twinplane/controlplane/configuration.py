@@ -51,6 +51,8 @@ class ControlPlaneConfiguration:
     """Which of them this one is."""
     scheduler_config_file: str = ""
     """A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), YAML or JSON; empty for upstream's defaults."""
+    controller_manager_config_file: str = ""
+    """Flags of kube-controller-manager with their values (`controllers.flags`), YAML or JSON."""
 
     audit_policy_file: str = ""
     """A Policy of audit.k8s.io/v1, YAML or JSON. Auditing is on when both it and the log file are named."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from twinplane import edge
 from twinplane.clock import Clock
 from twinplane.cloud.contract import AwsCredentials
-from twinplane.cloud.eks.contract import ControlPlaneEndpoint, ControlPlaneFailed, ControlPlaneSpec
+from twinplane.cloud.eks.contract import ControlPlaneEndpoint, ControlPlaneSpec
 from twinplane.controlplane import node_fleet
 from twinplane.controlplane.audit.policy import EKS_POLICY
 from twinplane.controlplane.configuration import ControlPlaneConfiguration
@@ -28,15 +28,17 @@ from twinplane.region.data_directory import DataDirectory, write_atomically
 from twinplane.region.draining import drain
 from twinplane.region.ports import kept_ports
 from twinplane.region.processes import Processes, ProcessSpec, held
+from twinplane.region.readiness import wait_until_ready
 from twinplane.region.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
-READY_SECONDS_MAX = 60
 DRAIN_SECONDS_MAX = 90.0
 """After that the instances of a deleted node group are terminated with what runs on them."""
-POLL_SECONDS = 0.02
 PORTS = ("apiserver", "kubelet", "endpoints")
+SCHEDULER_CONFIG = "kube-scheduler.yaml"
+CONTROLLER_MANAGER_CONFIG = "kube-controller-manager.yaml"
+"""Files that a user may put into a cluster's folder (`clusters/NAME/`)."""
 
 Credentials = Callable[[str], AwsCredentials]
 """Name of a role session -> keys of the region's own for it."""
@@ -77,7 +79,7 @@ class ClusterProcesses:
         module = "twinplane.dataplane.simulation"
         self._processes.ensure(self._process(simulation_process(spec.name), module, folder / "simulation.json"))
         if not held(self._directory, control_plane_process(spec.name)):
-            await self._wait_until_ready(configuration)
+            await wait_until_ready(configuration, self._directory.log(control_plane_process(spec.name)))
         authority = configuration.certificate_authority().encode()
         return ControlPlaneEndpoint(configuration.url, base64.b64encode(authority).decode())
 
@@ -158,6 +160,8 @@ class ClusterProcesses:
             port=ports["apiserver"],
             interface_addresses=spec.interface_addresses,
             edges_file=str(self._directory.root / edge.FILE),
+            scheduler_config_file=_if_there(folder / SCHEDULER_CONFIG),
+            controller_manager_config_file=_if_there(folder / CONTROLLER_MANAGER_CONFIG),
             store=str(folder / "store.sqlite"),
             ca_file=str(authority.certificate_path),
             ca_key_file=str(authority.certificate_path.with_name("ca.key")),
@@ -204,31 +208,9 @@ class ClusterProcesses:
             aliases_file=str(self._directory.load_balancing / "aliases.json"),
         ).dump()
 
-    async def _wait_until_ready(self, configuration: ControlPlaneConfiguration) -> None:
-        context = ssl.create_default_context(cafile=configuration.ca_file)
-        process = control_plane_process(configuration.cluster)
-        log = self._directory.log(process)
-        try:
-            async with asyncio.timeout(READY_SECONDS_MAX):
-                while not await _ready(configuration, context):  # noqa: ASYNC110 - another process's state
-                    await asyncio.sleep(POLL_SECONDS)
-        except TimeoutError as error:
-            message = f"the control plane was not ready after {READY_SECONDS_MAX} s; see {log}"
-            raise ControlPlaneFailed(message) from error
 
-
-async def _ready(configuration: ControlPlaneConfiguration, context: ssl.SSLContext) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection(configuration.host, configuration.port, ssl=context)
-    except OSError:
-        return False
-    try:
-        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return (await reader.readline()).split()[1:2] == [b"200"]
-    except OSError:
-        return False
-    finally:
-        writer.close()
+def _if_there(path: Path) -> str:
+    return str(path) if path.exists() else ""
 
 
 def _first_address(cidr: str) -> str:

@@ -17,11 +17,12 @@ LONGEST_WAIT_SECONDS = 120
 def create_all(
     account: Account, config: ClusterConfig, network: Network, cluster: dict[str, Any], progress: Progress
 ) -> None:
-    """All at once, then wait for all: they do not depend on one another."""
+    """All at once, then wait for all: they do not depend on one another. One that cannot be made refuses all first."""
+    subnets = {group.name: _subnets(group, network) for group in config.node_groups}
     for group in config.node_groups:
         progress.info(f'creating managed nodegroup "{group.name}" [{_image(group)}/{cluster["version"]}]')
         role_arn = group.role_arn or _instance_role(account, config.name, group)
-        account.eks.create_nodegroup(**_request(config.name, group, network, role_arn))
+        account.eks.create_nodegroup(**_request(config.name, group, subnets[group.name], role_arn))
     for group in config.node_groups:
         wait_active(account, config.name, group.name)
         progress.info(f'created managed nodegroup "{group.name}"')
@@ -70,18 +71,26 @@ def wait_active(account: Account, cluster: str, name: str) -> None:
         time.sleep(0.05)
 
 
-def _request(cluster: str, group: NodeGroup, network: Network, role_arn: str) -> dict[str, Any]:
+def _subnets(group: NodeGroup, network: Network) -> list[str]:
+    """Of each zone that is asked for."""
+    if group.subnets:
+        return list(group.subnets)
+    public = not group.private_networking
+    missing = [zone for zone in group.zones if not network.ids(public=public, zones=(zone,))]
+    found = network.ids(public=public, zones=group.zones)
+    if missing or not found:
+        where = f" in {', '.join(missing)}" if missing else ""
+        kind = "public" if public else "private"
+        raise CommandError(f'the cluster has no {kind} subnets for nodegroup "{group.name}"{where}')
+    return found
+
+
+def _request(cluster: str, group: NodeGroup, subnets: list[str], role_arn: str) -> dict[str, Any]:
     labels = {
         "alpha.eksctl.io/cluster-name": cluster,
         "alpha.eksctl.io/nodegroup-name": group.name,
         **group.labels,
     }
-    subnets = list(group.subnets) or network.ids(public=not group.private_networking, zones=group.zones)
-    if not subnets:
-        kind = "private" if group.private_networking else "public"
-        raise CommandError(
-            f'the cluster has no {kind} subnets for nodegroup "{group.name}" in {", ".join(group.zones)}'
-        )
     request: dict[str, Any] = {
         "clusterName": cluster,
         "nodegroupName": group.name,
