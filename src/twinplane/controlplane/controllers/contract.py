@@ -68,7 +68,7 @@ class Batching(Protocol):
     """A controller that lets the changes of some keys gather before it looks again."""
 
     def batch_period(self, key: Key) -> float:
-        """Seconds that the key rests after a reconcile at least; the runner bounds it."""
+        """Seconds that the key rests after a reconcile at least."""
         ...
 
 

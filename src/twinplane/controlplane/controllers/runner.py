@@ -94,8 +94,8 @@ class ControllerRunner:
             try:
                 await work
             finally:
-                rest = max(REST_PROPORTION * work.seconds * (1 + queue.resting), batch_period(key))
-                queue.done(key, min(rest, REST_SECONDS_MAX))
+                rest = min(REST_PROPORTION * work.seconds * (1 + queue.resting), REST_SECONDS_MAX)
+                queue.done(key, max(rest, batch_period(key)))
 
     async def _reconcile(self, controller: Controller, queue: WorkQueue, key: Key) -> None:
         failure: Exception | None = None

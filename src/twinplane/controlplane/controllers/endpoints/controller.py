@@ -32,8 +32,8 @@ OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
 MANAGED_BY = {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
 HEADLESS = "service.kubernetes.io/headless"
-BATCH_SECONDS = 0.002
-"""For each address: every change writes all of them, for readers that are few."""
+BATCH_SECONDS = 0.005
+"""For each address, a thousand at most: every change writes all of them, for readers that are few."""
 
 
 class Described(NamedTuple):
@@ -89,7 +89,7 @@ class EndpointsController:
         return None
 
     def batch_period(self, key: Key) -> float:
-        return BATCH_SECONDS * self._described.count(key)
+        return BATCH_SECONDS * min(self._described.count(key), ADDRESSES_MAX)
 
     async def _write(
         self, service: Object, existing: Object | None, subsets: list[dict[str, Any]], *, truncated: bool

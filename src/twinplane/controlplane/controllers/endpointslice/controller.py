@@ -45,8 +45,8 @@ LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
 BY_SERVICE = "service"
 BATCH_SECONDS = 0.002
 """For each endpoint,"""
-BATCH_SECONDS_MAX = 0.5
-"""and no longer than what large clusters set as `--endpointslice-updates-batch-period` for all Services."""
+BATCH_SECONDS_MAX = 1.0
+"""and no longer. Large clusters set half a second for all Services (`--endpointslice-updates-batch-period`)."""
 
 
 class EndpointSliceController:
