@@ -87,9 +87,17 @@ def test_limits_as_cgroups(space: Space) -> None:
     assert within(space, f"cd /sys/fs/cgroup; cat {files}") == [str(64 << 20), "25000", "102"]
 
 
+def topology(space: Space) -> list[str]:
+    """What the pod's labels say of where it is: its node's zone and region."""
+    node = space.get("pod", "kitchen")["spec"]["nodeName"]
+    labels = space.region.get("node", node)["metadata"]["labels"]
+    names = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
+    return [f'{name}="{labels[name]}"' for name in names]
+
+
 def test_projected_files(space: Space) -> None:
     assert within(space, "cat /about/note /about/cpu /secrets/password; echo") == ["hello100s3cret"]
-    assert within(space, "cat /about/labels") == ['app="kitchen"']
+    assert within(space, "cat /about/labels") == ['app="kitchen"', *topology(space)]
     assert within(space, "stat -L -c '%a %g' /secrets/password") == ["440 2000"]
     assert within(space, "cut -d. -f2 /token/vault | base64 -d 2>/dev/null | grep -o '\"vault\"'; true") == ['"vault"']
     assert within(space, "touch /settings/x 2>&1; true") == ["touch: cannot touch '/settings/x': Read-only file system"]
@@ -118,7 +126,7 @@ def test_changes_of_config_maps_secrets_and_labels_arrive(space: Space) -> None:
     space.kubectl("patch", "secret", "secrets", "-p", '{"stringData":{"password":"changed"}}')
     space.kubectl("label", "pod", "kitchen", "tier=back")
     read = "cat /settings/color /secrets/password /about/labels"
-    wanted = ['bluechangedapp="kitchen"', 'tier="back"']
+    wanted = ['bluechangedapp="kitchen"', 'tier="back"', *topology(space)]
     eventually(lambda: within(space, read) == wanted, "the files change")
     # Neither a subPath nor the environment follows.
     assert within(space, "cat /one/app.conf; echo; echo $COLOR") == ["v=1", "red"]
